@@ -1,0 +1,7 @@
+//! scalegate makes autoscaling of GPU inference servers on Kubernetes work, and refuses autoscalers that cannot work.
+//!
+//! Data flows one way: bytes become objects, objects become facts, rules turn facts into findings, and one function
+//! turns findings into a verdict. The webhook, the controller and the reviewer call the same functions of [`policy`]
+//! over the same [`policy::view::ClusterView`].
+
+pub mod policy;

@@ -1,0 +1,2 @@
+//! The `scalegate` command.
+fn main() {}

@@ -1,0 +1,9 @@
+//! What is decided. Pure: no tokio, no kube client, no clock, no environment, no files.
+//!
+//! ```text
+//! bytes -> objects -> facts -> rules -> findings -> decision
+//!              \-> view ---^        settings -> render, inject
+//! ```
+#![forbid(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
+
+pub mod objects;
