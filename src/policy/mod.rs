@@ -6,4 +6,11 @@
 //! ```
 #![forbid(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros)]
 
+pub mod chain;
+pub mod configuration;
+pub mod engine;
+pub mod finding;
 pub mod objects;
+pub mod placement;
+pub mod view;
+pub mod workload;

@@ -1,0 +1,38 @@
+//! The scheduler's filters over node shapes and node pools: can a pod ever land on a node that has what it asks for?
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::objects::{Node, Quantity, Taint};
+
+/// Nodes that are alike in labels (host names left out), taints, capacity and allocatable.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeShape {
+    /// How many nodes are of this shape.
+    pub count: u64,
+    /// Labels, without those that tell one node from another.
+    pub labels: BTreeMap<String, String>,
+    /// Taints, without those that come and go with a node's condition.
+    pub taints: Vec<Taint>,
+    /// What the machine has.
+    pub capacity: BTreeMap<String, Quantity>,
+    /// What pods may use; what the scheduler looks at.
+    pub allocatable: BTreeMap<String, Quantity>,
+}
+
+// === impl NodeShape ===
+
+impl NodeShape {
+    /// The shape of one node.
+    pub fn of(node: &Node) -> Self {
+        Self {
+            count: 1,
+            labels: node.metadata.labels.clone(),
+            taints: node.spec.taints.clone(),
+            capacity: node.status.capacity.clone(),
+            allocatable: node.status.allocatable.clone(),
+        }
+    }
+}

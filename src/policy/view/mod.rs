@@ -1,0 +1,315 @@
+//! What is known about the cluster: one plain struct that webhook, controller and reviewer fill alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::chain::{Makers, makers_of};
+use super::objects::{
+    ApiService, ComputeClass, ConfigMap, Hpa, KarpenterNodePool, Key, MultidimPodAutoscaler, Object, OperatorMonitor,
+    PodMonitoring, ScaledObject, Service, TypeMeta, WorkloadKind,
+};
+use super::placement::NodeShape;
+use super::workload::{self, Workload};
+
+mod metric;
+
+pub use metric::{MetricApi, MetricKey, MetricObservation, MetricPresence};
+
+/// The cluster, as far as it is known. Absence proves something only for kinds in [`ClusterView::closed`].
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// Seconds since the epoch, set by whoever owns the clock; 0 when nobody does.
+    pub now: i64,
+    /// Kinds of which every object is in view.
+    pub closed: BTreeSet<String>,
+    /// Every document that makes metrics is in view (`review --complete`).
+    pub complete: bool,
+    /// Answers of the metrics APIs.
+    pub metrics: BTreeMap<MetricKey, MetricObservation>,
+    objects: BTreeMap<Key, Entry>,
+    workloads: BTreeMap<Key, Workload>,
+    makers: BTreeMap<Key, Makers>,
+    nodes: BTreeMap<String, NodeShape>,
+    shapes: Vec<NodeShape>,
+    next: u64,
+}
+
+/// An object and when it came.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Grows with each object that is new in the view; an update keeps it.
+    pub order: u64,
+    /// Type.
+    pub of: TypeMeta,
+    /// The object.
+    pub object: Object,
+}
+
+// === impl ClusterView ===
+
+impl ClusterView {
+    /// Adds an object, or replaces the one of the same key.
+    pub fn apply(&mut self, of: &TypeMeta, object: Object) {
+        let key = object.key(of);
+        let order = self.objects.get(&key).map_or(self.next, |entry| entry.order);
+        self.next += 1;
+        self.insert(&key, Entry { order, of: of.clone(), object });
+    }
+
+    /// Adds a workload whose template is not known, only what was derived from it (a snapshot's).
+    pub fn apply_derived(&mut self, workload: Workload) {
+        let key = workload.key();
+        self.workloads.insert(key, workload);
+    }
+
+    /// Adds nodes of one shape (a snapshot's).
+    pub fn apply_shape(&mut self, shape: NodeShape) {
+        self.shapes.push(shape);
+    }
+
+    /// Takes an object out.
+    pub fn delete(&mut self, key: &Key) {
+        self.objects.remove(key);
+        self.workloads.remove(key);
+        self.makers.remove(key);
+        self.nodes.remove(&key.name);
+        if key.kind == "ConfigMap" {
+            self.reread(key);
+        }
+    }
+
+    fn insert(&mut self, key: &Key, entry: Entry) {
+        let makers = makers_of(&entry.of, &entry.object);
+        if makers.is_empty() {
+            self.makers.remove(key);
+        } else {
+            self.makers.insert(key.clone(), makers);
+        }
+        match &entry.object {
+            Object::Workload(object) => {
+                let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+                self.workloads.insert(key.clone(), read);
+            }
+            Object::Node(node) => {
+                self.nodes.insert(node.metadata.name.clone(), NodeShape::of(node));
+            }
+            _ => {}
+        }
+        self.objects.insert(key.clone(), entry);
+        if key.kind == "ConfigMap" {
+            self.reread(key);
+        }
+    }
+
+    /// Reads the workloads again that depend on a ConfigMap.
+    fn reread(&mut self, config_map: &Key) {
+        let dependent: Vec<Key> = self
+            .workloads
+            .iter()
+            .filter(|(key, workload)| {
+                may_be_same(key.namespace.as_deref(), config_map.namespace.as_deref())
+                    && workload.config_maps.contains(&config_map.name)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in dependent {
+            if let Some(Entry { object: Object::Workload(object), .. }) = self.objects.get(&key) {
+                let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+                self.workloads.insert(key, read);
+            }
+        }
+    }
+
+    /// Whether every object of a kind is in view, so that absence is proven.
+    pub fn is_closed(&self, kind: &str) -> bool {
+        self.closed.contains(kind)
+    }
+
+    /// The object of that key.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.objects.get(key)
+    }
+
+    /// The objects of a kind.
+    pub fn of_kind<'a>(&'a self, group: &'a str, kind: &'a str) -> impl Iterator<Item = (&'a Key, &'a Entry)> + 'a {
+        let from = Key { group: group.to_owned(), kind: kind.to_owned(), ..Key::default() };
+        self.objects.range(from..).take_while(move |(key, _)| key.group == group && key.kind == kind)
+    }
+
+    /// The object of a kind that a reference by name from `namespace` means. An unset namespace, of the reference or of the
+    /// object, may be any single one: of several candidates none is meant.
+    fn named<'a>(&'a self, group: &'a str, kind: &'a str, namespace: Option<&str>, name: &str) -> Option<&'a Entry> {
+        let key = |namespace: Option<&str>| Key {
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        if let Some(entry) = self.objects.get(&key(namespace)) {
+            return Some(entry);
+        }
+        if namespace.is_some() {
+            return self.objects.get(&key(None));
+        }
+        only(self.of_kind(group, kind).filter(|(key, _)| key.name == name).map(|(_, entry)| entry))
+    }
+
+    /// A ConfigMap by name.
+    pub fn config_map(&self, namespace: Option<&str>, name: &str) -> Option<&ConfigMap> {
+        match &self.named("", "ConfigMap", namespace, name)?.object {
+            Object::ConfigMap(config_map) => Some(config_map),
+            _ => None,
+        }
+    }
+
+    /// A workload by kind and name, as an autoscaler in `namespace` names it.
+    pub fn workload(&self, kind: WorkloadKind, namespace: Option<&str>, name: &str) -> Option<&Workload> {
+        let key = |namespace: Option<&str>| Key {
+            group: kind.group().to_owned(),
+            kind: kind.name().to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        };
+        if let Some(workload) = self.workloads.get(&key(namespace)) {
+            return Some(workload);
+        }
+        if namespace.is_some() {
+            return self.workloads.get(&key(None));
+        }
+        only(self.workloads.values().filter(|workload| workload.kind == kind && workload.metadata.name == name))
+    }
+
+    /// All workloads.
+    pub fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.workloads.values()
+    }
+
+    /// All HPAs with their entries, whatever version wrote them.
+    pub fn hpas(&self) -> impl Iterator<Item = (&Entry, &Hpa)> {
+        self.of_kind("autoscaling", "HorizontalPodAutoscaler").filter_map(|(_, entry)| match &entry.object {
+            Object::Hpa(hpa) => Some((entry, hpa)),
+            _ => None,
+        })
+    }
+
+    /// All ScaledObjects.
+    pub fn scaled_objects(&self) -> impl Iterator<Item = (&Entry, &ScaledObject)> {
+        self.of_kind("keda.sh", "ScaledObject").filter_map(|(_, entry)| match &entry.object {
+            Object::ScaledObject(object) => Some((entry, object)),
+            _ => None,
+        })
+    }
+
+    /// All MultidimPodAutoscalers.
+    pub fn multidim_autoscalers(&self) -> impl Iterator<Item = (&Entry, &MultidimPodAutoscaler)> {
+        self.of_kind("autoscaling.gke.io", "MultidimPodAutoscaler").filter_map(|(_, entry)| match &entry.object {
+            Object::MultidimPodAutoscaler(object) => Some((entry, object)),
+            _ => None,
+        })
+    }
+
+    /// All PodMonitorings and ClusterPodMonitorings.
+    pub fn pod_monitorings(&self) -> impl Iterator<Item = &PodMonitoring> {
+        self.of_kind("monitoring.googleapis.com", "PodMonitoring")
+            .chain(self.of_kind("monitoring.googleapis.com", "ClusterPodMonitoring"))
+            .filter_map(|(_, entry)| match &entry.object {
+                Object::PodMonitoring(object) => Some(object),
+                _ => None,
+            })
+    }
+
+    /// All PodMonitors and ServiceMonitors.
+    pub fn operator_monitors(&self) -> impl Iterator<Item = &OperatorMonitor> {
+        self.of_kind("monitoring.coreos.com", "PodMonitor")
+            .chain(self.of_kind("monitoring.coreos.com", "ServiceMonitor"))
+            .filter_map(|(_, entry)| match &entry.object {
+                Object::OperatorMonitor(object) => Some(object),
+                _ => None,
+            })
+    }
+
+    /// All Services.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.of_kind("", "Service").filter_map(|(_, entry)| match &entry.object {
+            Object::Service(object) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// All APIServices.
+    pub fn api_services(&self) -> impl Iterator<Item = &ApiService> {
+        self.of_kind("apiregistration.k8s.io", "APIService").filter_map(|(_, entry)| match &entry.object {
+            Object::ApiService(object) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// All Karpenter NodePools.
+    pub fn karpenter_pools(&self) -> impl Iterator<Item = &KarpenterNodePool> {
+        self.of_kind("karpenter.sh", "NodePool").filter_map(|(_, entry)| match &entry.object {
+            Object::KarpenterNodePool(object) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// All ComputeClasses.
+    pub fn compute_classes(&self) -> impl Iterator<Item = &ComputeClass> {
+        self.of_kind("cloud.google.com", "ComputeClass").filter_map(|(_, entry)| match &entry.object {
+            Object::ComputeClass(object) => Some(object),
+            _ => None,
+        })
+    }
+
+    /// The shapes of all nodes, those of one shape once for each source.
+    pub fn node_shapes(&self) -> impl Iterator<Item = &NodeShape> {
+        self.shapes.iter().chain(self.nodes.values())
+    }
+
+    /// A node's shape by name (for `nodeName`).
+    pub fn node(&self, name: &str) -> Option<&NodeShape> {
+        self.nodes.get(name)
+    }
+
+    /// Whether any node is in view.
+    pub fn has_nodes(&self) -> bool {
+        !self.nodes.is_empty() || !self.shapes.is_empty()
+    }
+
+    /// What makes metric names, by the object that makes them.
+    pub fn makers(&self) -> impl Iterator<Item = (&Key, &Makers)> {
+        self.makers.iter()
+    }
+
+    /// Labels of a namespace; `kubernetes.io/metadata.name` is always among them.
+    pub fn namespace_labels(&self, name: &str) -> BTreeMap<String, String> {
+        let key = Key { kind: "Namespace".to_owned(), name: name.to_owned(), ..Key::default() };
+        let mut labels = self.objects.get(&key).map(|entry| entry.object.metadata().labels.clone()).unwrap_or_default();
+        labels.entry("kubernetes.io/metadata.name".to_owned()).or_insert_with(|| name.to_owned());
+        labels
+    }
+}
+
+/// Whether two namespaces may be the same: an unset one may be any.
+pub fn may_be_same(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    }
+}
+
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    if items.next().is_some() { None } else { Some(first) }
+}
+
+/// The workload's place in the view.
+impl Workload {
+    /// The workload's key.
+    pub fn key(&self) -> Key {
+        Key {
+            group: self.kind.group().to_owned(),
+            kind: self.kind.name().to_owned(),
+            namespace: self.metadata.namespace.clone(),
+            name: self.metadata.name.clone(),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Pod template -> [`Workload`]: which server runs in it, of which release, on which port, with which ceiling; and what
+//! its pods ask of a node. Or why that cannot be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::engine::{Engine, Version};
+use super::objects::{
+    ConfigMap, LabelSelector, NodeSelectorTerm, ObjectMeta, Quantity, Toleration, WorkloadKind, WorkloadObject,
+    WorkloadStatus,
+};
+
+/// What rules know about a workload. Derived from the object once; a snapshot holds it instead of the pod template, so it
+/// carries no environment value and no argument.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// Kind.
+    pub kind: WorkloadKind,
+    /// Name, namespace, UID, labels, annotations, owners.
+    pub metadata: ObjectMeta,
+    /// Desired replicas; `None` when the manifest leaves them out.
+    pub replicas: Option<i64>,
+    /// Status.
+    #[serde(default)]
+    pub status: WorkloadStatus,
+    /// The whole selector of its serving pods: the workload's own, or for a LeaderWorkerSet its name label and worker index 0.
+    pub selector: LabelSelector,
+    /// Labels of the serving pods.
+    pub pod_labels: BTreeMap<String, String>,
+    /// Keys of the pod template's labels and annotations that stand under our prefix.
+    #[serde(default)]
+    pub misplaced_keys: Vec<String>,
+    /// The path of the serving pods' template, as kubectl writes it (`spec.template`).
+    pub template_path: String,
+    /// Which server runs in it.
+    pub server: Reading,
+    /// What one replica's pods ask of nodes; several for a LeaderWorkerSet.
+    pub pods: Vec<PodNeeds>,
+    /// ConfigMaps of its namespace that the reading depends on.
+    #[serde(default)]
+    pub config_maps: BTreeSet<String>,
+    /// Seconds that its pods have to end in; 30 when the template does not say.
+    pub grace_seconds: i64,
+}
+
+/// Whether the workload runs a server whose metrics are known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(clippy::large_enum_variant)]
+pub enum Reading {
+    /// A server that exports catalogued metrics.
+    Server(Server),
+    /// Recognised, but not catalogued: rules are silent about its metrics.
+    Recognised {
+        /// What it is, as in `NVIDIA NIM`.
+        product: String,
+        /// What told so.
+        evidence: String,
+    },
+    /// The server's demo entrypoint, or another form that exports no catalogued metric.
+    WithoutMetrics {
+        /// Why, as a clause: `runs vllm.entrypoints.api_server, the demo server, which exports no vllm: metric`.
+        reason: String,
+    },
+    /// No evidence of an inference server.
+    None {
+        /// Why, as a clause.
+        reason: String,
+    },
+}
+
+/// An inference server, as read from one container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Server {
+    /// Engine.
+    pub engine: Engine,
+    /// Release, when the image tag tells it.
+    pub version: Option<Version>,
+    /// What told the engine and the release, as in `image vllm/vllm-openai:v0.11.0`.
+    pub evidence: String,
+    /// The container's name.
+    pub container: String,
+    /// The container's path, as kubectl writes it (`spec.template.spec.containers[0]`).
+    pub path: String,
+    /// The port that serves the API and the metrics.
+    pub port: Port,
+    /// `/metrics` unless the engine has another.
+    pub metrics_path: String,
+    /// Ports that the container declares.
+    #[serde(default)]
+    pub declared_ports: Vec<DeclaredPort>,
+    /// Whether the arguments could be read to their end: no script that hides them, no unresolved variable among them.
+    pub arguments_complete: bool,
+    /// `--max-num-seqs`, when given and readable.
+    pub max_num_seqs: Option<u64>,
+    /// Data-parallel ranks in one pod; 1 when the flag is absent.
+    pub data_parallel: u64,
+    /// GPUs that the server's parallelism uses in one pod (tensor x pipeline x data parallel), when readable.
+    pub devices_used: Option<u64>,
+    /// The value of the `model_name` label, when readable.
+    pub served_model: Option<String>,
+    /// `--show-hidden-metrics-for-version`, as written.
+    pub hidden_metrics_for: Option<String>,
+    /// `--disable-log-stats` is given: the server may export nothing.
+    pub log_stats_disabled: bool,
+    /// Which engine generation the environment selects (`VLLM_USE_V1`), when it does.
+    pub use_v1: Option<bool>,
+    /// No accelerator is expected: a CPU image or `--device cpu`.
+    pub cpu: bool,
+    /// `--shutdown-timeout` in seconds.
+    pub shutdown_timeout: Option<u64>,
+    /// Seconds that the container's preStop hook sleeps, when readable.
+    pub pre_stop_seconds: Option<u64>,
+}
+
+/// A port, and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Port {
+    /// Given by a flag, an environment variable or a file.
+    Explicit {
+        /// Number.
+        number: u16,
+        /// Where it was found, as in `--port in args[3]`.
+        source: String,
+    },
+    /// The engine's default, because nothing says otherwise.
+    Default {
+        /// Number.
+        number: u16,
+    },
+    /// It cannot be told; the reason is a clause.
+    Unknown {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A port that a container declares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclaredPort {
+    /// Name.
+    pub name: Option<String>,
+    /// Number.
+    pub number: u16,
+    /// Its path, as kubectl writes it (`spec.template.spec.containers[0].ports[0]`).
+    pub path: String,
+}
+
+/// What one pod asks of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodNeeds {
+    /// Pods of this form in one replica: 1, or the workers of a LeaderWorkerSet group.
+    pub count: i64,
+    /// The template's path, as kubectl writes it.
+    pub path: String,
+    /// Effective requests by resource: limits stand for requests that are not written; init containers and overhead count
+    /// as the scheduler counts them.
+    pub requests: BTreeMap<String, Quantity>,
+    /// Node selector.
+    pub node_selector: BTreeMap<String, String>,
+    /// Terms of required node affinity, of which one must match; `None` without required affinity.
+    pub affinity: Option<Vec<NodeSelectorTerm>>,
+    /// Tolerations of the template.
+    pub tolerations: Vec<Toleration>,
+    /// `nodeName`, which bypasses the scheduler.
+    pub node_name: Option<String>,
+    /// RuntimeClass.
+    pub runtime_class: Option<String>,
+    /// Another scheduler than the default.
+    pub scheduler: Option<String>,
+    /// Scheduling gates are set.
+    pub gated: bool,
+    /// Resource claims (DRA) are used.
+    pub claims: bool,
+    /// Whether resources of a kind that counts as an accelerator are asked for is decided with the configuration, by
+    /// [`super::placement`]; these are the volume claims.
+    pub volume_claims: Vec<String>,
+    /// False when Service environment variables are not injected.
+    pub service_links: bool,
+}
+
+// === impl Port ===
+
+impl Port {
+    /// The number, when known.
+    pub fn number(&self) -> Option<u16> {
+        match self {
+            Self::Explicit { number, .. } | Self::Default { number } => Some(*number),
+            Self::Unknown { .. } => None,
+        }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// The most requests that can run in one pod at a time (`max-num-seqs` x data-parallel ranks); `None` when the flag is
+    /// not given, for then it depends on the device.
+    pub fn ceiling(&self) -> Option<u64> {
+        self.max_num_seqs.and_then(|sequences| sequences.checked_mul(self.data_parallel.max(1)))
+    }
+}
+
+// === impl Workload ===
+
+impl Workload {
+    /// The server, when one with catalogued metrics was recognised.
+    pub fn server(&self) -> Option<&Server> {
+        match &self.server {
+            Reading::Server(server) => Some(server),
+            _ => None,
+        }
+    }
+
+    /// Whether the rollout is complete, so that the pods that serve are of this template.
+    pub fn settled(&self) -> bool {
+        let seen = match (self.metadata.generation, self.status.observed_generation) {
+            (Some(generation), Some(observed)) => observed >= generation,
+            _ => true,
+        };
+        seen && self.status.replicas > 0 && self.status.updated_replicas >= self.status.replicas
+    }
+}
+
+/// Reads a workload. `config_map` finds a ConfigMap of the workload's namespace by name.
+pub fn read<'a>(object: &WorkloadObject, _config_map: &dyn Fn(&str) -> Option<&'a ConfigMap>) -> Workload {
+    Workload {
+        kind: object.kind,
+        metadata: object.metadata.clone(),
+        replicas: object.replicas,
+        status: object.status.clone(),
+        selector: object.selector.clone().unwrap_or_default(),
+        pod_labels: object.template.metadata.labels.clone(),
+        misplaced_keys: Vec::new(),
+        template_path: object.template_path().to_owned(),
+        server: Reading::None { reason: String::new() },
+        pods: Vec::new(),
+        config_maps: BTreeSet::new(),
+        grace_seconds: 30,
+    }
+}
