@@ -4,4 +4,5 @@
 //! turns findings into a verdict. The webhook, the controller and the reviewer call the same functions of [`policy`]
 //! over the same [`policy::view::ClusterView`].
 
+pub mod manifest;
 pub mod policy;
