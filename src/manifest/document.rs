@@ -35,6 +35,14 @@ pub struct Span {
     pub end: usize,
 }
 
+impl Span {
+    /// Without the white space at its end, which a block scalar and what ends with one hold.
+    pub(super) fn trimmed(self, text: &str) -> Self {
+        let length = text.get(self.start..self.end).map_or(self.end.saturating_sub(self.start), |text| text.trim_end().len());
+        Self { start: self.start, end: self.start + length }
+    }
+}
+
 /// Where the lines of a source begin; computed when first asked for, shared by the documents of a file.
 #[derive(Debug, Default)]
 pub(super) struct Lines(OnceLock<Vec<u32>>);
@@ -102,7 +110,7 @@ impl Document {
     /// document; a key without a value is shown at the key.
     pub fn at(&self, field: &str) -> Option<Span> {
         let found = self.positions.find(self.root, &self.value, field);
-        self.positions.span(found.node)
+        Some(self.positions.span(found.node)?.trimmed(&self.source.text))
     }
 
     /// Where the key of `field` stands; `None` for items of sequences and for fields that do not exist.

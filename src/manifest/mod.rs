@@ -147,20 +147,16 @@ fn text_of(name: &str, bytes: &[u8]) -> (Source, Option<Refusal>) {
     }
 }
 
-/// Reads `text` as JSON where it looks like JSON, else, or if that fails, as YAML. kubectl decides in the same way.
+/// Reads `text` as JSON where it looks like JSON, as kubectl does, else as YAML.
+///
+/// Of a file that is not called `.json`, a brace may also begin a YAML flow mapping; some releases of kubectl take it.
 fn trees(name: &str, text: &str) -> Vec<Result<Tree, Fault>> {
-    let json_name = name.len() > 5 && name.get(name.len() - 5..).is_some_and(|end| end.eq_ignore_ascii_case(".json"));
+    let json_name = name.to_ascii_lowercase().ends_with(".json");
     let start = text.trim_start();
     if start.starts_with('{') || json_name && start.starts_with('[') {
         match json::read(text) {
             Ok(trees) => return trees.into_iter().map(Ok).collect(),
-            Err((trees, fault)) if json_name => {
-                let yaml = yaml::read(text);
-                if !yaml.is_empty() && yaml.iter().all(Result::is_ok) {
-                    return yaml;
-                }
-                return trees.into_iter().map(Ok).chain([Err(fault)]).collect();
-            }
+            Err((trees, fault)) if json_name => return trees.into_iter().map(Ok).chain([Err(fault)]).collect(),
             Err(_) => {}
         }
     }
@@ -207,7 +203,7 @@ impl Reading {
         // Lists may hold lists: a stack, last item first, keeps the order.
         let mut pending = vec![(value, root)];
         while let Some((mut value, node)) = pending.pop() {
-            let span = positions.span(node).unwrap_or(Span { start: 0, end: 0 });
+            let span = positions.span(node).unwrap_or(Span { start: 0, end: 0 }).trimmed(&self.source.text);
             let Some(object) = value.as_object_mut() else {
                 let message = "a Kubernetes object is a mapping with apiVersion and kind";
                 self.problems.push(Problem::new(&self.source, Some(span), ProblemSeverity::Deny, message));

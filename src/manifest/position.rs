@@ -179,24 +179,32 @@ pub fn join_field(parent: &str, key: &str) -> String {
 }
 
 /// Maps a byte of a scalar's decoded text to the byte of the source that it was read from.
-///
-/// `raw` is the source of the scalar, starting at `start`; `line` is the source from the head of its first line to
-/// `start`, whose width is the indentation of a block scalar.
 pub(super) fn decoded_to_source(source: &str, node: Node, text: &str, inner: usize) -> Option<usize> {
-    let (start, end) = (node.start as usize, node.end as usize);
-    let raw = source.get(start..end)?;
-    let indent = match node.style {
-        Style::Block => {
-            let head = source.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
-            Some(source.get(head..start)?.chars().take_while(|c| *c == ' ').count())
-        }
+    let (mut start, end) = (node.start as usize, node.end as usize);
+    let mut indent = None;
+    match node.style {
         Style::Collection | Style::Alias => return None,
-        _ => None,
-    };
-    let mut reader = Raw { raw, at: 0, indent };
-    if matches!(node.style, Style::SingleQuoted | Style::DoubleQuoted) {
-        reader.at = 1;
+        Style::Block => {
+            // The parser starts the node behind the indentation of the first line that is not blank.
+            let line = |before: usize| Some(source.get(..before)?.rfind('\n').map_or(0, |at| at + 1));
+            start = line(start)?;
+            for _ in text.bytes().take_while(|byte| *byte == b'\n') {
+                let above = line(start.saturating_sub(1))?;
+                if source.get(above..start)?.trim().is_empty() {
+                    start = above;
+                }
+            }
+            indent = Some(indentation(source.get(start..end)?).saturating_sub(indentation(text)));
+        }
+        _ => {}
     }
+    let raw = source.get(start..end)?;
+    let mut reader = Raw { raw, at: 0, indent };
+    reader.at = match node.style {
+        Style::SingleQuoted | Style::DoubleQuoted => 1,
+        Style::Block => reader.skip_indent(0),
+        _ => 0,
+    };
     let mut decoded = text.char_indices();
     loop {
         let Some((offset, wanted)) = decoded.next() else {
@@ -209,6 +217,12 @@ pub(super) fn decoded_to_source(source: &str, node: Node, text: &str, inner: usi
         }
         reader.at = after;
     }
+}
+
+/// The spaces before the first line that is not blank.
+fn indentation(text: &str) -> usize {
+    let line = text.lines().find(|line| !line.trim_start_matches(' ').is_empty());
+    line.map_or(0, |line| line.len() - line.trim_start_matches(' ').len())
 }
 
 /// A cursor over the raw text of a scalar.

@@ -121,6 +121,11 @@ impl<'b> Builder<'b> {
         matches!(self.stack.last(), Some(Frame { content: Content::Mapping { key: None, .. }, .. }))
     }
 
+    /// True where the innermost collection is a mapping.
+    pub(super) fn in_mapping(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame { content: Content::Mapping { .. }, .. }))
+    }
+
     /// A scalar. `merge` says that it is a plain `<<`, `anchor` is 0 for none.
     pub(super) fn scalar(
         &mut self,

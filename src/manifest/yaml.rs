@@ -14,7 +14,7 @@ pub(super) fn read(text: &str) -> Vec<Result<Tree, Fault>> {
     let mut budget = ALIAS_BUDGET;
     let mut parser = Parser::new_from_str_with_options(text, options());
     loop {
-        let Some(result) = document(&mut parser, &mut budget) else { return documents };
+        let Some(result) = document(text, &mut parser, &mut budget) else { return documents };
         let failed = result.is_err();
         match result {
             Ok(Some(tree)) => documents.push(Ok(tree)),
@@ -43,6 +43,7 @@ fn options() -> Options {
 
 /// The next document: `None` at the end of the stream, `Some(Ok(None))` for an empty one.
 fn document<'t>(
+    text: &'t str,
     parser: &mut Parser<'t, granit_parser::StrInput<'t>>,
     budget: &mut usize,
 ) -> Option<Result<Option<Tree>, Fault>> {
@@ -58,19 +59,21 @@ fn document<'t>(
         let step = match event {
             Event::DocumentEnd => return Some(Ok(if empty { None } else { builder.tree() })),
             Event::StreamEnd => return None,
-            Event::Scalar(text, style, anchor, tag) => {
+            Event::Scalar(content, style, anchor, tag) => {
                 // A document without content is one empty scalar.
                 empty = nodes == 0 && at.start == at.end && anchor == 0 && tag.is_none();
                 let plain = style == ScalarStyle::Plain;
                 // The parser gives `~` for a missing value, which resolves to null like the empty text does.
                 let tag = tag.as_deref();
-                let merge = tag.is_none() && plain && text == "<<";
-                let resolved = scalar::resolve(&text, plain, tag_of(tag));
+                let merge = tag.is_none() && plain && content == "<<";
+                let resolved = scalar::resolve(&content, plain, tag_of(tag));
                 builder.scalar(resolved, at, style_of(style), anchor, merge)
             }
             Event::SequenceStart(style, anchor, _) => {
                 empty = false;
-                builder.open(false, style == StructureStyle::Flow, at, anchor)
+                let flow = style == StructureStyle::Flow;
+                let at = if flow || !builder.in_mapping() { at } else { from_dash(text, at) };
+                builder.open(false, flow, at, anchor)
             }
             Event::MappingStart(style, anchor, _) => {
                 empty = false;
@@ -88,6 +91,14 @@ fn document<'t>(
             return Some(Err(fault));
         }
     }
+}
+
+/// The parser starts a sequence that is not indented more than its key behind the first dash; this includes the dash.
+fn from_dash(text: &str, at: Span) -> Span {
+    let before = text.get(..at.start).unwrap_or_default();
+    let at_dash = text.get(at.start..).is_some_and(|rest| rest.starts_with('-'));
+    let trimmed = if at_dash { before.trim_end_matches([' ', '\t']) } else { before.trim_end() };
+    if trimmed.ends_with('-') { Span { start: trimmed.len() - 1, end: at.end } } else { at }
 }
 
 fn tag_of(tag: Option<&granit_parser::Tag>) -> Tag<'_> {

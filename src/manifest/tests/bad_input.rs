@@ -171,7 +171,7 @@ fn broken_json_is_denied_at_its_place_and_what_came_before_is_given() {
     let file = read("test.json", b"{\"apiVersion\": \"v1\", \"kind\": \"A\"}\n{\"a\": [1 2]}\n");
     assert_eq!(problems(&file), ["2: Deny this is not JSON: `,` or `]` is expected here"]);
     assert_eq!(file.documents.len(), 1);
-    for text in ["{\"a\": 01}", "{\"a\": 1.}", "{\"a\": \"\\x\"}", "{\"a\": \"\n\"}", "{\"a\" 1}", "{\"a\": tru}", "{\"a\": \"x", "[1]", "{"] {
+    for text in ["{\"a\": 01}", "{\"a\": 1.}", "{\"a\": \"\\x\"}", "{\"a\": \"\n\"}", "{\"a\" 1}", "{a: 1}", "{\"a\": tru}", "{\"a\": \"x", "[1]", "{"] {
         assert!(problems(&read("test.json", text.as_bytes())).iter().any(|p| p.contains("Deny")), "{text}");
     }
 }

@@ -20,7 +20,7 @@ metadata:
   labels:
     app.kubernetes.io/name: b
     app: c
-  annotations: {\"scalegate.dev/max-replicas\": '3', x[y]: z}
+  annotations: {\"scalegate.dev/max-replicas\": '3', \"x[y]\": z}
 spec:
   metrics:
   - type: Pods   # one
@@ -44,7 +44,7 @@ fn fields_are_found_as_kubectl_writes_them() {
         ("metadata.labels.app.kubernetes.io/name", "b", (7, 29)),
         ("metadata.annotations[scalegate.dev/max-replicas]", "'3'", (9, 47)),
         ("metadata.annotations[\"scalegate.dev/max-replicas\"]", "'3'", (9, 47)),
-        ("metadata.annotations[x[y]]", "z", (9, 58)),
+        ("metadata.annotations[x[y]]", "z", (9, 60)),
         ("spec.metrics[0].type", "Pods", (12, 11)),
         ("spec.metrics[0].pods.metric", "{name: m}", (14, 15)),
         ("spec.metrics[0].pods.metric.name", "m", (14, 22)),
@@ -54,7 +54,7 @@ fn fields_are_found_as_kubectl_writes_them() {
         ("status", "status", (17, 1)),
         // A missing field is shown at what exists of its path.
         ("spec.metrics[1].pods.metric", "type: Resource", (15, 5)),
-        ("metadata.annotations[nothing]", "{\"scalegate.dev/max-replicas\": '3', x[y]: z}", (9, 16)),
+        ("metadata.annotations[nothing]", "{\"scalegate.dev/max-replicas\": '3', \"x[y]\": z}", (9, 16)),
         ("spec.metrics[7]", "- type", (12, 3)),
     ];
     for (field, expected, at) in table {
@@ -101,7 +101,7 @@ fn items_of_a_list_are_documents_with_fields_of_their_own() {
     );
     let names: Vec<_> = file.documents.iter().map(|d| text(d, "metadata.name")).collect();
     assert_eq!(names, ["a", "b", "c", "d"]);
-    assert_eq!(place(&file.documents[1], "metadata.name"), (10, 48));
+    assert_eq!(place(&file.documents[1], "metadata.name"), (10, 50));
     assert_eq!(place(&file.documents[2], "spec.nothing"), (11, 3));
     let deployment = &file.documents[3];
     assert_eq!((deployment.api_version(), deployment.kind()), ("apps/v1", "Deployment"));
@@ -123,9 +123,9 @@ fn json_has_positions_with_tabs_and_several_values() {
         assert_eq!(problems(&file), [""; 0]);
         let kinds: Vec<_> = file.documents.iter().map(Document::kind).collect();
         assert_eq!(kinds, ["A", "B", "C"]);
-        assert_eq!(place(&file.documents[0], "a[1].b"), (4, 16));
+        assert_eq!(place(&file.documents[0], "a[1].b"), (4, 17));
         assert_eq!(text(&file.documents[0], "a[1].b"), "null");
-        assert_eq!(place(&file.documents[2], "kind"), (7, 55));
+        assert_eq!(place(&file.documents[2], "kind"), (7, 57));
     }
 }
 
@@ -167,6 +167,8 @@ fn text_in_a_scalar_maps_to_the_lines_of_the_file() {
         "|\n    a: 1\n    b:\n      c: x\n\n    d: 2\n",
         "|2\n      a: 1\n    b: 2\n",
         "|-\n\n\n    a: 1\n    é: 2",
+        "|2\n\n      a: 1\n    b: 2\n",
+        "|\n\n\n",
         "|+\n    a\n\n\n",
         ">\n    a b\n    c d\n\n    e\n      f\n    g\n",
         ">-\n    a\n\n\n    b\n",
