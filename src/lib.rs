@@ -4,5 +4,7 @@
 //! turns findings into a verdict. The webhook, the controller and the reviewer call the same functions of [`policy`]
 //! over the same [`policy::view::ClusterView`].
 
+#[cfg(feature = "serve")]
+pub mod admission;
 pub mod manifest;
 pub mod policy;
