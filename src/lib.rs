@@ -8,3 +8,5 @@
 pub mod admission;
 pub mod manifest;
 pub mod policy;
+#[cfg(feature = "serve")]
+pub mod tls;
