@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use json_patch::PatchOperation;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -46,7 +47,8 @@ struct Response<'a> {
 /// The part of `metav1.Status` that the API server reads from a denial.
 #[derive(Serialize)]
 struct Status {
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     message: String,
     reason: &'static str,
     code: u16,
@@ -71,7 +73,7 @@ pub fn write(
             }
             // Below 400 the API server would make it 400 itself.
             let code = if (400..600).contains(&code) { code } else { 403 };
-            (false, Some(Status { status: "Failure", message, reason, code }), None, warnings, audit)
+            (false, Some(Status { outcome: "Failure", message, reason, code }), None, warnings, audit)
         }
     };
 
@@ -138,7 +140,14 @@ fn check_patch(phase: Phase, patch: Option<&[u8]>, object: Option<&RawValue>) ->
         return PatchCheck::None;
     }
     // The API server's applier (evanphx/json-patch v4) knows no operation on the document as a whole.
-    let whole_document = patch.0.iter().any(|operation| operation.path().is_root());
+    let whole_document = patch.0.iter().any(|operation| {
+        let from = match operation {
+            PatchOperation::Move(moved) => Some(&moved.from),
+            PatchOperation::Copy(copy) => Some(&copy.from),
+            _ => None,
+        };
+        operation.path().is_root() || from.is_some_and(|from| from.is_root())
+    });
     let (Phase::Mutating, Some(object), false) = (phase, object, whole_document) else { return PatchCheck::Withhold };
     let Ok(mut tree) = serde_json::from_str::<serde_json::Value>(object.get()) else { return PatchCheck::Withhold };
     match json_patch::patch(&mut tree, &patch.0) {
@@ -206,6 +215,7 @@ mod tests {
             r#"[{"op":"replace","path":"/list/7","value":1}]"#,
             r#"[{"op":"test","path":"/metadata/name","value":"y"}]"#,
             r#"[{"op":"replace","path":"","value":{}}]"#,
+            r#"[{"op":"copy","from":"","path":"/a"}]"#,
             r#"[{"op":"conjure","path":"/a","value":1}]"#,
             r#"{"metadata":null}"#,
             "nonsense",

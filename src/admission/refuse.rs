@@ -55,7 +55,8 @@ pub enum Refusal {
 struct Status<'a> {
     kind: &'static str,
     api_version: &'static str,
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     message: &'a str,
     reason: &'static str,
     code: u16,
@@ -96,7 +97,7 @@ impl Refusal {
         let status = Status {
             kind: "Status",
             api_version: "v1",
-            status: "Failure",
+            outcome: "Failure",
             message: &format!("scalegate: {self}"),
             reason,
             code: code.as_u16(),

@@ -34,7 +34,7 @@ fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// Tag, content, rest.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
     let (length, rest) = if *first < 0x80 {
