@@ -1,6 +1,15 @@
 //! Pod template -> [`Workload`]: which server runs in it, of which release, on which port, with which ceiling; and what
 //! its pods ask of a node. Or why that cannot be told.
 
+mod command;
+mod environment;
+mod evidence;
+mod flags;
+mod image;
+mod port;
+mod resources;
+mod shell;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
@@ -228,20 +237,74 @@ impl Workload {
     }
 }
 
+/// Keys under this prefix belong on the workload, not on its pods. `status.scalegate.dev/` is another prefix.
+const PREFIX: &str = "scalegate.dev/";
+
+/// Labels that the LeaderWorkerSet controller puts on the pods of a group (`leaderworkerset.sigs.k8s.io/api/leaderworkerset/v1`).
+const LWS_NAME: &str = "leaderworkerset.sigs.k8s.io/name";
+const LWS_INDEX: &str = "leaderworkerset.sigs.k8s.io/worker-index";
+
+/// Seconds that Kubernetes gives a pod to end in when its spec does not say.
+const DEFAULT_GRACE: i64 = 30;
+
 /// Reads a workload. `config_map` finds a ConfigMap of the workload's namespace by name.
-pub fn read<'a>(object: &WorkloadObject, _config_map: &dyn Fn(&str) -> Option<&'a ConfigMap>) -> Workload {
+pub fn read<'a>(object: &WorkloadObject, config_map: &dyn Fn(&str) -> Option<&'a ConfigMap>) -> Workload {
+    let template_path = object.template_path();
+    let group = object.lws.as_ref().map_or(1, |lws| lws.size.max(1));
+    let pod = evidence::Pod { spec: &object.template.spec, path: template_path, group, config_map };
+    let mut config_maps = BTreeSet::new();
+    let server = evidence::read(&pod, &object.metadata.annotations, &mut config_maps);
+    let (selector, pod_labels) = serving_pods(object);
     Workload {
         kind: object.kind,
         metadata: object.metadata.clone(),
         replicas: object.replicas,
         status: object.status.clone(),
-        selector: object.selector.clone().unwrap_or_default(),
-        pod_labels: object.template.metadata.labels.clone(),
-        misplaced_keys: Vec::new(),
-        template_path: object.template_path().to_owned(),
-        server: Reading::None { reason: String::new() },
-        pods: Vec::new(),
-        config_maps: BTreeSet::new(),
-        grace_seconds: 30,
+        selector,
+        pod_labels,
+        misplaced_keys: misplaced_keys(object),
+        template_path: template_path.to_owned(),
+        server,
+        pods: pods(object, template_path, group),
+        config_maps,
+        grace_seconds: object.template.spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE),
     }
 }
+
+/// Selector and labels of the pods that serve. Of a LeaderWorkerSet these are the leaders.
+fn serving_pods(object: &WorkloadObject) -> (LabelSelector, BTreeMap<String, String>) {
+    let mut labels = object.template.metadata.labels.clone();
+    if object.kind != WorkloadKind::LeaderWorkerSet {
+        return (object.selector.clone().unwrap_or_default(), labels);
+    }
+    let own =
+        BTreeMap::from([(LWS_NAME.to_owned(), object.metadata.name.clone()), (LWS_INDEX.to_owned(), "0".to_owned())]);
+    labels.extend(own.clone());
+    (LabelSelector { match_labels: own, ..LabelSelector::default() }, labels)
+}
+
+/// Pods of one replica by their form: one, or the leader and the workers of a group.
+fn pods(object: &WorkloadObject, template_path: &str, group: i64) -> Vec<PodNeeds> {
+    match &object.lws {
+        Some(lws) if lws.has_leader_template => {
+            let mut pods = vec![resources::needs(&object.template, template_path, 1)];
+            if group > 1 {
+                pods.push(resources::needs(&lws.worker, "spec.leaderWorkerTemplate.workerTemplate", group - 1));
+            }
+            pods
+        }
+        _ => vec![resources::needs(&object.template, template_path, group)],
+    }
+}
+
+fn misplaced_keys(object: &WorkloadObject) -> Vec<String> {
+    let worker = object.lws.as_ref().map(|lws| &lws.worker);
+    let templates = std::iter::once(&object.template).chain(worker);
+    let keys =
+        templates.flat_map(|template| template.metadata.labels.keys().chain(template.metadata.annotations.keys()));
+    let keys: BTreeSet<&String> = keys.filter(|key| key.starts_with(PREFIX)).collect();
+    keys.into_iter().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;
