@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::{Node, Quantity, Taint};
 
+pub mod filter;
+mod landing;
+mod machines;
+mod pins;
+mod pools;
+pub mod resources;
+
+pub use landing::{Landing, PoolLack, land};
+
 /// Nodes that are alike in labels (host names left out), taints, capacity and allocatable.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
