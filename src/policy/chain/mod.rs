@@ -1,8 +1,28 @@
 //! The links between documents: which names the HPA's metric may have, and what makes them.
+//!
+//! ```text
+//! spelling            how a backend writes a metric's name in an HPA
+//! adapter             who serves the metrics APIs
+//! makers              what an object makes (makers_of), what in view makes a name (makers_for)
+//!   recording_rule, relabelling, adapter_rule, autoscaling_metric      one way of making a name each
+//! promql              which series a query reads, and what its result is
+//! ```
+
+pub mod adapter;
+pub mod adapter_rule;
+mod autoscaling_metric;
+mod makers;
+mod pattern;
+pub mod promql;
+mod recording_rule;
+mod relabelling;
+mod series;
+pub mod spelling;
+
+pub use makers::{Found, makers_for, makers_of};
 
 use super::engine::MetricKind;
 use super::finding::ObjectRef;
-use super::objects::{Object, TypeMeta};
 
 /// What one object makes, when it makes metric names: recording rules, `__name__` relabelling, adapter rules,
 /// AutoscalingMetrics.
@@ -55,6 +75,8 @@ pub struct Pattern {
     pub by: MakerKind,
     /// The object that makes them.
     pub object: ObjectRef,
+    /// It hands on series under the name that they have (a case apart): it serves names, but coins none.
+    pub passes_through: bool,
 }
 
 // === impl Makers ===
@@ -64,9 +86,18 @@ impl Makers {
     pub fn is_empty(&self) -> bool {
         self.made.is_empty() && self.patterns.is_empty() && self.unreadable.is_none()
     }
-}
 
-/// What an object makes.
-pub fn makers_of(_of: &TypeMeta, _object: &Object) -> Makers {
-    Makers::default()
+    /// Adds a name, unless the object already makes it in that way.
+    fn add(&mut self, made: Made) {
+        if !made.name.is_empty() && !self.made.iter().any(|other| other.name == made.name && other.by == made.by) {
+            self.made.push(made);
+        }
+    }
+
+    /// Adds a pattern, unless the object already has it.
+    fn add_pattern(&mut self, pattern: Pattern) {
+        if !self.patterns.contains(&pattern) {
+            self.patterns.push(pattern);
+        }
+    }
 }

@@ -1,0 +1,259 @@
+//! prometheus-adapter's configuration: which names its rules give to which series.
+//!
+//! The adapter computes a name as `as`, expanded with the groups of `matches` in the series' name (`pkg/naming/metric_namer.go`
+//! of kubernetes-sigs/prometheus-adapter); `matches` is `.*` when unset, and `as` is then `$0`, or `$1` beside one group.
+
+use regex::Regex;
+use serde::Deserialize;
+
+use super::super::engine::MetricKind;
+use super::super::finding::ObjectRef;
+use super::super::objects::ConfigMap;
+use super::{Made, MakerKind, Makers, Pattern, pattern, promql, series};
+
+/// Most rules of one configuration that are read; an expression of each meets every catalogued name.
+const MAX_RULES: usize = 500;
+
+/// Why an adapter configuration cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The key of the ConfigMap's data.
+    pub key: String,
+    /// Line within the value, from 1, when known.
+    pub line: Option<usize>,
+    /// Column in that line, from 1, in characters, when known.
+    pub column: Option<usize>,
+    /// What is wrong, as a clause. Holds nothing of the value but the parser's own words.
+    pub message: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AdapterConfiguration {
+    rules: Option<Vec<AdapterRule>>,
+    external_rules: Option<Vec<AdapterRule>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct AdapterRule {
+    series_query: Option<String>,
+    series_filters: Option<Vec<SeriesFilter>>,
+    name: Option<NameRule>,
+    metrics_query: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SeriesFilter {
+    is: Option<String>,
+    is_not: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct NameRule {
+    matches: Option<String>,
+    #[serde(rename = "as")]
+    to: Option<String>,
+}
+
+/// The first value of a ConfigMap that evidently is an adapter configuration but cannot be read.
+pub fn fault(config_map: &ConfigMap) -> Option<Fault> {
+    config_map.data.iter().find_map(|(key, value)| Reading::of(key, value).err())
+}
+
+/// Whether a ConfigMap holds an adapter configuration, readable or not.
+pub fn is_adapter_configuration(config_map: &ConfigMap) -> bool {
+    config_map.data.iter().any(|(key, value)| !matches!(Reading::of(key, value), Ok(None)))
+}
+
+/// What the adapter serves by a ConfigMap's rules.
+pub(super) fn read(config_map: &ConfigMap, object: &ObjectRef, makers: &mut Makers) {
+    for (key, value) in &config_map.data {
+        match Reading::of(key, value) {
+            Ok(None) => {}
+            Ok(Some(reading)) => {
+                for rule in &reading.rules {
+                    rule.make(object, makers);
+                }
+            }
+            Err(fault) => makers.unreadable = Some(fault.to_string()),
+        }
+    }
+}
+
+struct Reading {
+    rules: Vec<Namer>,
+}
+
+/// A rule whose expressions are compiled.
+struct Namer {
+    by: MakerKind,
+    /// What it selects; `None` when `seriesQuery` is not a selector that can be read.
+    selector: Option<promql::Selector>,
+    filters: Vec<(Regex, bool)>,
+    matches: Regex,
+    to: String,
+    metrics_query: Option<String>,
+}
+
+// === impl Fault ===
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}, line {line}: {}", self.key, self.message),
+            None => write!(f, "{}: {}", self.key, self.message),
+        }
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Reads a value of a ConfigMap. `None` when it is not an adapter configuration.
+    fn of(key: &str, value: &str) -> Result<Option<Self>, Fault> {
+        if !value.contains("seriesQuery") {
+            return Ok(None);
+        }
+        let fault = |message: String| Fault { key: key.to_owned(), line: None, column: None, message };
+        let configuration: AdapterConfiguration = match serde_saphyr::from_str_with_options(value, options()) {
+            Ok(configuration) => configuration,
+            Err(error) if looks_like_rules(value) => {
+                let location = error.location();
+                let place = |number: u64| usize::try_from(number).ok().filter(|number| *number > 0);
+                return Err(Fault {
+                    line: location.and_then(|location| place(location.line())),
+                    column: location.and_then(|location| place(location.column())),
+                    ..fault(describe(value))
+                });
+            }
+            Err(_) => return Ok(None),
+        };
+        let (rules, external) =
+            (configuration.rules.unwrap_or_default(), configuration.external_rules.unwrap_or_default());
+        if !rules.iter().chain(&external).any(|rule| rule.series_query.is_some()) {
+            return Ok(None);
+        }
+        if rules.len().saturating_add(external.len()) > MAX_RULES {
+            return Err(fault(format!("holds more than {MAX_RULES} rules, which is more than is read")));
+        }
+        let mut namers = Vec::new();
+        for (list, by, rules) in
+            [("rules", MakerKind::AdapterRule, rules), ("externalRules", MakerKind::ExternalAdapterRule, external)]
+        {
+            for (index, rule) in rules.into_iter().enumerate() {
+                namers.push(Namer::of(rule, by).map_err(|message| fault(format!("{list}[{index}].{message}")))?);
+            }
+        }
+        Ok(Some(Self { rules: namers }))
+    }
+}
+
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { with_snippet: false }
+}
+
+/// Whether a text that does not parse was evidently meant as an adapter configuration: a top-level list of rules, and a
+/// `seriesQuery` that is a key.
+fn looks_like_rules(value: &str) -> bool {
+    let list = value.lines().any(|line| {
+        let key = line.trim_start_matches(['"', '\'']);
+        key.starts_with("rules") || key.starts_with("externalRules")
+    });
+    list && value.lines().any(|line| {
+        let key = line.trim_start().trim_start_matches("- ").trim_start_matches(['"', '\'', ' ']);
+        key.strip_prefix("seriesQuery").is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    })
+}
+
+/// What is wrong with a value that does not deserialise. A syntax error says nothing of the value; a wrong type would quote
+/// it, so that is only said to be one.
+fn describe(value: &str) -> String {
+    match serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(value, options()) {
+        Err(_) => "is not valid YAML, so prometheus-adapter cannot load its rules".to_owned(),
+        Ok(_) => "does not have the form of prometheus-adapter's configuration".to_owned(),
+    }
+}
+
+// === impl Namer ===
+
+impl Namer {
+    fn of(rule: AdapterRule, by: MakerKind) -> Result<Self, String> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let name = rule.name.unwrap_or_default();
+        let matches = given(name.matches).unwrap_or_else(|| ".*".to_owned());
+        let matches = pattern::compile(&matches).ok_or("name.matches is not a regular expression that can be read")?;
+        let to = match (given(name.to), matches.captures_len()) {
+            (Some(to), _) => to,
+            (None, 1) => "$0".to_owned(),
+            (None, 2) => "$1".to_owned(),
+            (None, _) => return Err("name.as must be given, since name.matches has several groups".to_owned()),
+        };
+        let mut filters = Vec::new();
+        for filter in rule.series_filters.unwrap_or_default() {
+            for (expression, expected) in [(given(filter.is), true), (given(filter.is_not), false)] {
+                if let Some(expression) = expression {
+                    let regex = pattern::compile(&expression)
+                        .ok_or("seriesFilters has a regular expression that cannot be read")?;
+                    filters.push((regex, expected));
+                }
+            }
+        }
+        let selector = rule
+            .series_query
+            .and_then(|query| promql::parse(&query).ok())
+            .and_then(|query| query.series.into_iter().next());
+        Ok(Self { by, selector, filters, matches, to, metrics_query: rule.metrics_query })
+    }
+
+    fn make(&self, object: &ObjectRef, makers: &mut Makers) {
+        if let Some(name) = self.selector.as_ref().and_then(|selector| selector.name.as_deref()) {
+            if self.takes(name)
+                && let Some(made) = pattern::expand(&self.matches, &self.to, name)
+            {
+                let (from, kind) = self.result(name);
+                makers.add(Made { name: made, by: self.by, object: object.clone(), from, kind });
+            }
+            return;
+        }
+        let names = self.selector.as_ref().and_then(|selector| selector.name_regex.as_deref());
+        let names = names.and_then(pattern::compile_anchored);
+        let selects = |name: &str| self.takes(name) && names.as_ref().is_none_or(|regex| regex.is_match(name));
+        if !pattern::has_reference(&self.to) {
+            let known = series::catalogued().map(|(name, _)| name).find(|name| selects(name));
+            let (from, kind) = known.map_or((Vec::new(), None), |name| self.result(name));
+            makers.add(Made { name: self.to.clone(), by: self.by, object: object.clone(), from, kind });
+            return;
+        }
+        for (name, _) in series::catalogued().filter(|(name, _)| selects(name)) {
+            if let Some(made) = pattern::expand(&self.matches, &self.to, name) {
+                let (from, kind) = self.result(name);
+                makers.add(Made { name: made, by: self.by, object: object.clone(), from, kind });
+            }
+        }
+        // `$0` of an unanchored `.*` is the whole name: the rule hands on what it selects.
+        let passes_through = self.to == "$0" && self.matches.as_str() == ".*";
+        let regex = match names {
+            Some(names) if passes_through => names.as_str().to_owned(),
+            _ => pattern::of_template(&self.to, &self.matches),
+        };
+        makers.add_pattern(Pattern { regex, by: self.by, object: object.clone(), passes_through });
+    }
+
+    /// Whether the filters leave a series.
+    fn takes(&self, name: &str) -> bool {
+        self.filters.iter().all(|(regex, expected)| regex.is_match(name) == *expected)
+    }
+
+    /// The series that the query over `name` reads, and what its result is.
+    fn result(&self, name: &str) -> (Vec<String>, Option<MetricKind>) {
+        let query = self.metrics_query.as_deref().map(|query| promql::expand_adapter_template(query, name));
+        match query.and_then(|query| promql::parse(&query).ok()) {
+            Some(query) if !query.names().is_empty() => (query.names(), query.kind),
+            Some(query) => (vec![name.to_owned()], query.kind),
+            None => (vec![name.to_owned()], None),
+        }
+    }
+}
