@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::{Behavior, LabelSelector, Quantity, Taint};
 
+mod defaults;
+
 /// What the administrator decides, with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Configuration {
