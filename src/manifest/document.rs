@@ -20,7 +20,7 @@ impl Source {
     /// [`Document::line_column`].
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let before = self.text.as_bytes().get(..offset.min(self.text.len())).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count();
+        let line = self.text.get(..before.len()).map_or(0, |text| text.matches('\n').count());
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         (line + 1, column(&self.text, start, offset))
     }
@@ -38,7 +38,8 @@ pub struct Span {
 impl Span {
     /// Without the white space at its end, which a block scalar and what ends with one hold.
     pub(super) fn trimmed(self, text: &str) -> Self {
-        let length = text.get(self.start..self.end).map_or(self.end.saturating_sub(self.start), |text| text.trim_end().len());
+        let length =
+            text.get(self.start..self.end).map_or(self.end.saturating_sub(self.start), |text| text.trim_end().len());
         Self { start: self.start, end: self.start + length }
     }
 }

@@ -8,8 +8,26 @@ use super::{File, Problem, ProblemSeverity, Source, Span};
 /// What a template action of Helm begins with, behind `{{` and blanks. Prometheus and Alertmanager templates, which do
 /// stand in manifests, begin with `$labels`, `$value` or `.Labels`.
 const ACTIONS: [&str; 20] = [
-    "-", ".Values", ".Release", ".Chart", ".Capabilities", ".Template", ".Files", "$.Values", "$.Release", "include ",
-    "template ", "if ", "with ", "range ", "end", "else", "define ", "toYaml ", "tpl ", "/*",
+    "-",
+    ".Values",
+    ".Release",
+    ".Chart",
+    ".Capabilities",
+    ".Template",
+    ".Files",
+    "$.Values",
+    "$.Release",
+    "include ",
+    "template ",
+    "if ",
+    "with ",
+    "range ",
+    "end",
+    "else",
+    "define ",
+    "toYaml ",
+    "tpl ",
+    "/*",
 ];
 
 const HINT: &str = "render the chart with `helm template` and review its output";

@@ -3,10 +3,10 @@
 //! JSON is nearly YAML, and a YAML reader would take most of it; this one also takes what YAML restricts (tabs, keys
 //! of any length) and is exact about numbers and escapes.
 
+use super::Span;
 use super::position::Style;
 use super::scalar::{Scalar, float_value};
 use super::tree::{ALIAS_BUDGET, Builder, Fault, Tree};
-use super::Span;
 
 /// Reads every JSON value of `text`, up to the first that is not JSON.
 ///
@@ -61,7 +61,8 @@ impl Reader<'_> {
     }
 
     fn fault(&self, expected: &str) -> Fault {
-        let end = self.text.get(self.at..).and_then(|rest| rest.chars().next()).map_or(self.at, |c| self.at + c.len_utf8());
+        let end =
+            self.text.get(self.at..).and_then(|rest| rest.chars().next()).map_or(self.at, |c| self.at + c.len_utf8());
         Fault::new(Span { start: self.at, end }, format!("this is not JSON: {expected} is expected here"))
     }
 
@@ -105,19 +106,16 @@ impl Reader<'_> {
                 self.at += 1;
                 self.skip_space();
             }
-            match self.peek() {
-                Some(bracket @ (b'{' | b'[')) => {
-                    builder.open(bracket == b'{', true, Span { start: self.at, end: self.at + 1 }, 0)?;
-                    self.at += 1;
-                    open.push(if bracket == b'{' { b'}' } else { b']' });
-                    first = true;
-                }
-                _ => {
-                    self.scalar(&mut builder)?;
-                    first = false;
-                    if open.is_empty() {
-                        return Ok(builder.tree());
-                    }
+            if let Some(bracket @ (b'{' | b'[')) = self.peek() {
+                builder.open(bracket == b'{', true, Span { start: self.at, end: self.at + 1 }, 0)?;
+                self.at += 1;
+                open.push(if bracket == b'{' { b'}' } else { b']' });
+                first = true;
+            } else {
+                self.scalar(&mut builder)?;
+                first = false;
+                if open.is_empty() {
+                    return Ok(builder.tree());
                 }
             }
         }
@@ -135,14 +133,10 @@ impl Reader<'_> {
 
     fn word(&mut self) -> Result<Scalar, Fault> {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        for (word, scalar) in
-            [("true", Scalar::Bool(true)), ("false", Scalar::Bool(false)), ("null", Scalar::Null)]
-        {
-            if let Some(after) = rest.strip_prefix(word) {
-                if !after.starts_with(|c: char| c.is_alphanumeric()) {
-                    self.at += word.len();
-                    return Ok(scalar);
-                }
+        for (word, scalar) in [("true", Scalar::Bool(true)), ("false", Scalar::Bool(false)), ("null", Scalar::Null)] {
+            if rest.strip_prefix(word).is_some_and(|after| !after.starts_with(char::is_alphanumeric)) {
+                self.at += word.len();
+                return Ok(scalar);
             }
         }
         Err(self.fault("a value"))
@@ -186,9 +180,9 @@ impl Reader<'_> {
             return Ok(Scalar::Int(value));
         }
         let value = text.parse::<f64>().ok().filter(|value| float_value(*value).is_some());
-        value.map(Scalar::Float).ok_or_else(|| {
-            Fault::new(Span { start, end: self.at }, "this number is too large for a 64-bit float")
-        })
+        value
+            .map(Scalar::Float)
+            .ok_or_else(|| Fault::new(Span { start, end: self.at }, "this number is too large for a 64-bit float"))
     }
 
     fn string(&mut self) -> Result<String, Fault> {
@@ -241,12 +235,11 @@ impl Reader<'_> {
     fn unicode(&mut self) -> Result<char, Fault> {
         let first = self.unit(self.at).ok_or_else(|| self.fault("four hexadecimal digits"))?;
         self.at += 6;
-        if (0xD800..0xDC00).contains(&first) {
-            if let Some(second) = self.unit(self.at).filter(|unit| (0xDC00..0xE000).contains(unit)) {
-                self.at += 6;
-                let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
-                return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
-            }
+        let low = self.unit(self.at).filter(|unit| (0xDC00..0xE000).contains(unit));
+        if let (0xD800..0xDC00, Some(second)) = (first, low) {
+            self.at += 6;
+            let code = 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00);
+            return Ok(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
         }
         Ok(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER))
     }

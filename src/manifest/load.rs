@@ -231,7 +231,11 @@ impl Loader {
         for (index, file) in self.files.iter_mut().enumerate() {
             file.view = if let Some(view) = assigned.get(&index) {
                 *view
-            } else if file.folder.as_ref().is_some_and(|folder| folder.ancestors().any(|above| governed.contains(above))) {
+            } else if file
+                .folder
+                .as_ref()
+                .is_some_and(|folder| folder.ancestors().any(|above| governed.contains(above)))
+            {
                 views.push(vec![index]);
                 views.len() - 1
             } else {

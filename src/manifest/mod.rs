@@ -13,8 +13,8 @@ mod json;
 mod kustomize;
 pub mod load;
 mod position;
-pub mod schema;
 mod scalar;
+pub mod schema;
 mod tree;
 mod yaml;
 

@@ -199,7 +199,7 @@ pub(super) fn decoded_to_source(source: &str, node: Node, text: &str, inner: usi
         _ => {}
     }
     let raw = source.get(start..end)?;
-    let mut reader = Raw { raw, at: 0, indent };
+    let mut reader = Raw { text: raw, at: 0, indent };
     reader.at = match node.style {
         Style::SingleQuoted | Style::DoubleQuoted => 1,
         Style::Block => reader.skip_indent(0),
@@ -227,7 +227,7 @@ fn indentation(text: &str) -> usize {
 
 /// A cursor over the raw text of a scalar.
 struct Raw<'a> {
-    raw: &'a str,
+    text: &'a str,
     at: usize,
     /// Spaces that each line of a block scalar begins with; `None` outside block scalars, where lines are trimmed.
     indent: Option<usize>,
@@ -238,7 +238,7 @@ impl Raw<'_> {
     fn read(&self, wanted: char, style: Style) -> Option<(usize, usize)> {
         let mut at = self.at;
         loop {
-            let rest = self.raw.get(at..)?;
+            let rest = self.text.get(at..)?;
             let next = rest.chars().next()?;
             let after = at + next.len_utf8();
             match next {
@@ -258,7 +258,7 @@ impl Raw<'_> {
                         return Some((at, line));
                     }
                     // A folded line break reads as a space; the first of several reads as nothing.
-                    let blank = self.raw.get(line..).is_some_and(|rest| rest.starts_with(['\n', '\r']));
+                    let blank = self.text.get(line..).is_some_and(|rest| rest.starts_with(['\n', '\r']));
                     if wanted == ' ' && !blank {
                         return Some((at, line));
                     }
@@ -271,11 +271,9 @@ impl Raw<'_> {
     }
 
     fn skip_indent(&self, at: usize) -> usize {
-        let Some(rest) = self.raw.get(at..) else { return at };
+        let Some(rest) = self.text.get(at..) else { return at };
         let blanks = rest.bytes().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        at + self.indent.map_or(blanks, |indent| {
-            rest.bytes().take_while(|b| *b == b' ').count().min(indent)
-        })
+        at + self.indent.map_or(blanks, |indent| rest.bytes().take_while(|b| *b == b' ').count().min(indent))
     }
 }
 

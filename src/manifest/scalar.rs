@@ -34,22 +34,22 @@ pub(super) enum Tag<'a> {
 /// # Errors
 /// The tag contradicts the text, in words fit for a message.
 pub(super) fn resolve(text: &str, plain: bool, tag: Tag<'_>) -> Result<Scalar, String> {
-    match tag {
-        Tag::None if plain => Ok(implicit(text)),
-        Tag::None | Tag::Other | Tag::Core("str") => Ok(Scalar::Text(text.to_owned())),
-        Tag::Core("binary") => binary(text).map(Scalar::Text),
-        Tag::Core("timestamp") if looks_like_timestamp(text) => Ok(Scalar::Text(text.to_owned())),
-        Tag::Core(name @ ("null" | "bool" | "int" | "float" | "timestamp")) => match (name, implicit(text)) {
-            ("null", Scalar::Null) => Ok(Scalar::Null),
-            ("bool", value @ Scalar::Bool(_)) => Ok(value),
-            ("int", value @ (Scalar::Int(_) | Scalar::UInt(_))) => Ok(value),
-            ("float", value @ Scalar::Float(_)) => Ok(value),
-            #[expect(clippy::cast_precision_loss, reason = "go-yaml converts in the same way")]
-            ("float", Scalar::Int(value)) => Ok(Scalar::Float(value as f64)),
-            _ => Err(format!("the value cannot be read as !!{name}")),
-        },
-        // !!map, !!seq, !!set and the like on a scalar change nothing.
-        Tag::Core(_) => Ok(Scalar::Text(text.to_owned())),
+    let name = match tag {
+        Tag::None if plain => return Ok(implicit(text)),
+        Tag::Core("binary") => return binary(text).map(Scalar::Text),
+        Tag::Core("timestamp") if looks_like_timestamp(text) => return Ok(Scalar::Text(text.to_owned())),
+        Tag::Core(name @ ("null" | "bool" | "int" | "float" | "timestamp")) => name,
+        // !!str, tags of applications, and !!map, !!set and the like, which say nothing about a scalar.
+        _ => return Ok(Scalar::Text(text.to_owned())),
+    };
+    match (name, implicit(text)) {
+        ("null", value @ Scalar::Null)
+        | ("bool", value @ Scalar::Bool(_))
+        | ("int", value @ (Scalar::Int(_) | Scalar::UInt(_)))
+        | ("float", value @ Scalar::Float(_)) => Ok(value),
+        #[expect(clippy::cast_precision_loss, reason = "go-yaml converts in the same way")]
+        ("float", Scalar::Int(value)) => Ok(Scalar::Float(value as f64)),
+        _ => Err(format!("the value cannot be read as !!{name}")),
     }
 }
 
@@ -187,7 +187,7 @@ impl Scalar {
 pub(super) fn float_value(value: f64) -> Option<Value> {
     /// 2^63, the first float above the signed range.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if value.fract() == 0.0 && value >= -LIMIT && value < LIMIT {
+    if value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value) {
         #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
         return Some(Value::from(value as i64));
     }

@@ -130,13 +130,21 @@ mod tests {
         let cases = [
             (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": "abc"}}), "spec.replicas"),
             (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 1.5}}), "spec.replicas"),
-            (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3_000_000_000_i64}}), "spec.replicas"),
+            (
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": 3_000_000_000_i64}}),
+                "spec.replicas",
+            ),
             (json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": ["hunter2"]}), "spec"),
-            (deployment(&json!({"containers": [{"name": "a", "args": ["--port", 8000]}]})),
-             "spec.template.spec.containers[0].args[1]"),
+            (
+                deployment(&json!({"containers": [{"name": "a", "args": ["--port", 8000]}]})),
+                "spec.template.spec.containers[0].args[1]",
+            ),
             (json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a.b": true}}), "data[a.b]"),
             (json!({"apiVersion": "v1", "kind": "Secret", "data": {"password": "hunter2 !"}}), "data.password"),
-            (json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": "hunter2"}]}}), "spec.ports[0].port"),
+            (
+                json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": "hunter2"}]}}),
+                "spec.ports[0].port",
+            ),
             (json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": {"port": 1}}}), "spec.ports"),
             (json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a": 1}}}), "metadata.labels.a"),
             (json!({"apiVersion": "v1", "kind": "ResourceQuota", "spec": {"hard": {"pods": [4]}}}), "spec.hard.pods"),

@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::map::Entry as MapEntry;
 use serde_json::{Map, Value};
 
+use super::Span;
 use super::position::{Entry, NodeId, Positions, Style};
 use super::scalar::Scalar;
-use super::Span;
 
 /// Collections inside one another, aliases counted with what they stand for. Kubernetes objects stay below thirty;
 /// values of this depth can be dropped and compared on any thread's stack.
@@ -84,7 +85,12 @@ struct Frame {
 enum Anchor {
     /// The node is still open, so an alias to it would contain itself.
     Open,
-    Closed { value: Value, node: NodeId, cost: usize, height: usize },
+    Closed {
+        value: Value,
+        node: NodeId,
+        cost: usize,
+        height: usize,
+    },
     /// Copying the node would exceed the budget.
     TooLarge,
 }
@@ -139,35 +145,34 @@ impl<'b> Builder<'b> {
             self.faults.push(Fault::new(span, message));
             Scalar::Null
         });
-        if self.expects_key() && merge {
-            return self.merge_key(span);
+        if merge && let Some(Frame { content: Content::Mapping { key: key @ None, .. }, .. }) = self.stack.last_mut() {
+            *key = Some(Key::Merge(span));
+            return Ok(());
         }
-        let key = self.expects_key().then(|| scalar.clone().into_key());
         let length = if let Scalar::Text(text) = &scalar { text.len() } else { 0 };
-        let value = match (scalar.into_value(), &key) {
-            (Ok(value), _) => value,
-            (Err(_), Some(_)) => Value::Null,
-            (Err(message), None) => {
-                self.faults.push(Fault::new(span, message));
-                Value::Null
-            }
+        let (key, value) = if !self.expects_key() {
+            (None, scalar.into_value())
+        } else if anchor == 0 {
+            (Some(scalar.into_key()), Ok(Value::Null))
+        } else {
+            // An alias may use the same scalar as a value; what has no JSON form is then null.
+            (Some(scalar.clone().into_key()), Ok(scalar.into_value().unwrap_or(Value::Null)))
         };
+        let value = value.unwrap_or_else(|message| {
+            self.faults.push(Fault::new(span, message));
+            Value::Null
+        });
         // An empty value is shown where its key stands.
         let span = match self.stack.last() {
-            Some(Frame { content: Content::Mapping { key: Some(Key::Field(_, at)), .. }, .. }) if span.start >= span.end => {
+            Some(Frame { content: Content::Mapping { key: Some(Key::Field(_, at)), .. }, .. })
+                if span.start >= span.end =>
+            {
                 *at
             }
             _ => span,
         };
         let node = self.positions.add(span.start, span.end, style, &[]);
         self.finish(Built { value, node, span, cost: 1 + length / 32, height: 0, key }, anchor)
-    }
-
-    fn merge_key(&mut self, span: Span) -> Result<(), Fault> {
-        if let Some(Frame { content: Content::Mapping { key, .. }, .. }) = self.stack.last_mut() {
-            *key = Some(Key::Merge(span));
-        }
-        Ok(())
     }
 
     /// The start of a mapping or sequence.
@@ -178,11 +183,8 @@ impl<'b> Builder<'b> {
         if anchor != 0 {
             self.anchors.insert(anchor, Anchor::Open);
         }
-        let content = if mapping {
-            Content::Mapping { map: Map::new(), key: None }
-        } else {
-            Content::Sequence(Vec::new())
-        };
+        let content =
+            if mapping { Content::Mapping { map: Map::new(), key: None } } else { Content::Sequence(Vec::new()) };
         self.stack.push(Frame {
             content,
             entries: Vec::new(),
@@ -210,7 +212,11 @@ impl<'b> Builder<'b> {
         let span = Span { start: frame.span.start, end };
         let node = self.positions.add(span.start, span.end, Style::Collection, &frame.entries);
         let value = match frame.content {
-            Content::Sequence(items) => Value::Array(items),
+            Content::Sequence(mut items) => {
+                // Most lists of a manifest hold one or two items; a vector begins with room for four.
+                items.shrink_to_fit();
+                Value::Array(items)
+            }
             Content::Mapping { map, .. } => Value::Object(map),
         };
         let built = Built { value, node, span, cost: frame.cost, height: frame.height, key: None };
@@ -281,31 +287,30 @@ impl<'b> Builder<'b> {
                 }
                 Some(Key::Field(name, at)) => {
                     let entry = Entry { key_start: offset(at.start), key_end: offset(at.end), node: built.node };
-                    if !map.contains_key(&name) {
-                        map.insert(name, built.value);
-                        frame.entries.push(entry);
-                        return Ok(());
-                    }
+                    let mut slot = match map.entry(name) {
+                        MapEntry::Vacant(slot) => {
+                            slot.insert(built.value);
+                            frame.entries.push(entry);
+                            return Ok(());
+                        }
+                        MapEntry::Occupied(slot) => slot,
+                    };
+                    slot.insert(built.value);
+                    let name = slot.key().clone();
                     let index = map.keys().position(|key| *key == name).unwrap_or_default();
-                    let first = frame.entries.get(index).map(|entry| Span {
-                        start: entry.key_start as usize,
-                        end: entry.key_end as usize,
-                    });
-                    if let Some(slot) = frame.entries.get_mut(index) {
-                        *slot = entry;
-                    }
+                    let Some(old) = frame.entries.get_mut(index) else { return Ok(()) };
+                    let first = Span { start: old.key_start as usize, end: old.key_end as usize };
+                    *old = entry;
                     if frame.merged.remove(&name) {
-                        map.insert(name, built.value);
-                        *self.budget =
-                            self.budget.checked_sub(index).ok_or_else(|| Fault::new(at, TOO_LARGE))?;
+                        // Finding the position again costs a pass over the mapping.
+                        *self.budget = self.budget.checked_sub(index).ok_or_else(|| Fault::new(at, TOO_LARGE))?;
                         return Ok(());
                     }
                     self.duplicates += 1;
                     if self.duplicates > MAX_DUPLICATES {
                         return Err(Fault::new(at, format!("more than {MAX_DUPLICATES} keys are set twice")));
                     }
-                    self.faults.push(Fault { span: at, message: name.clone(), first });
-                    map.insert(name, built.value);
+                    self.faults.push(Fault { span: at, message: name, first: Some(first) });
                     Ok(())
                 }
                 Some(Key::Merge(at)) => self.merge(built, at),
@@ -339,16 +344,11 @@ impl<'b> Builder<'b> {
         let mut index: BTreeMap<String, usize> = map.keys().enumerate().map(|(i, key)| (key.clone(), i)).collect();
         for (node, source) in sources {
             for ((key, value), entry) in source.into_iter().zip(self.positions.children(node)) {
-                match index.get(&key) {
-                    Some(at) => {
-                        if let Some(slot) = entries.get_mut(*at) {
-                            *slot = *entry;
-                        }
-                    }
-                    None => {
-                        index.insert(key.clone(), entries.len());
-                        entries.push(*entry);
-                    }
+                if let Some(slot) = index.get(&key).and_then(|at| entries.get_mut(*at)) {
+                    *slot = *entry;
+                } else {
+                    index.insert(key.clone(), entries.len());
+                    entries.push(*entry);
                 }
                 merged.insert(key.clone());
                 map.insert(key, value);

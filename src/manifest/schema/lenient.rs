@@ -107,7 +107,8 @@ impl de::Error for Refused {
     }
 
     fn invalid_value(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let message = format!("expected {}, found {} outside its range", expectation(&expected.to_string()), kind_of(found));
+        let message =
+            format!("expected {}, found {} outside its range", expectation(&expected.to_string()), kind_of(found));
         Self { field: None, message }
     }
 }

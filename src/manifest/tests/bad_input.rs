@@ -14,7 +14,9 @@ fn object(name: &str) -> String {
 
 #[test]
 fn documents_around_one_that_does_not_parse_are_given() {
-    for broken in ["a: [1,2", "a: b: c", "a: @x", "a: 1\n\tb: 2", "a: \"x", "a: *x", "a: {b: 1", "%YAML 3.0", "- a\nb: 1"] {
+    for broken in
+        ["a: [1,2", "a: b: c", "a: @x", "a: 1\n\tb: 2", "a: \"x", "a: *x", "a: {b: 1", "%YAML 3.0", "- a\nb: 1"]
+    {
         let text = format!("{}---\n{broken}\n---\n{}", object("one"), object("three"));
         let file = read("test.yaml", text.as_bytes());
         assert_eq!(names(&file), ["one", "three"], "{broken}: {:?}", problems(&file));
@@ -99,7 +101,7 @@ fn an_alias_bomb_is_refused_at_a_line() {
     let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..12 {
         let alias = format!("*a{}", n - 1);
-        let _ = writeln!(text, "a{n}: &a{n} [{}]", vec![alias.as_str(); 9].join(", "));
+        let _ = writeln!(text, "a{n}: &a{n} [{}]", [alias.as_str(); 9].join(", "));
     }
     let file = read("test.yaml", format!("{text}---\n{}", object("after")).as_bytes());
     assert_eq!(file.problems.len(), 1);
@@ -171,7 +173,18 @@ fn broken_json_is_denied_at_its_place_and_what_came_before_is_given() {
     let file = read("test.json", b"{\"apiVersion\": \"v1\", \"kind\": \"A\"}\n{\"a\": [1 2]}\n");
     assert_eq!(problems(&file), ["2: Deny this is not JSON: `,` or `]` is expected here"]);
     assert_eq!(file.documents.len(), 1);
-    for text in ["{\"a\": 01}", "{\"a\": 1.}", "{\"a\": \"\\x\"}", "{\"a\": \"\n\"}", "{\"a\" 1}", "{a: 1}", "{\"a\": tru}", "{\"a\": \"x", "[1]", "{"] {
+    for text in [
+        "{\"a\": 01}",
+        "{\"a\": 1.}",
+        "{\"a\": \"\\x\"}",
+        "{\"a\": \"\n\"}",
+        "{\"a\" 1}",
+        "{a: 1}",
+        "{\"a\": tru}",
+        "{\"a\": \"x",
+        "[1]",
+        "{",
+    ] {
         assert!(problems(&read("test.json", text.as_bytes())).iter().any(|p| p.contains("Deny")), "{text}");
     }
 }

@@ -42,8 +42,14 @@ fn view(loaded: &Loaded, name: &str) -> Vec<String> {
 fn folders_are_read_in_order_and_only_manifests_in_them() {
     let (a, b, c) = (object("a"), object("b"), object("c"));
     let folder = tree(&[
-        ("z.yaml", &a), ("b/one.yml", &b), ("b/two.json", "{\"apiVersion\": \"v1\", \"kind\": \"A\"}"), ("a.YAML", &c),
-        ("README.md", "text"), (".git/x.yaml", "a: ["), (".hidden.yaml", "a: ["), ("notes.txt", "a: ["),
+        ("z.yaml", &a),
+        ("b/one.yml", &b),
+        ("b/two.json", "{\"apiVersion\": \"v1\", \"kind\": \"A\"}"),
+        ("a.YAML", &c),
+        ("README.md", "text"),
+        (".git/x.yaml", "a: ["),
+        (".hidden.yaml", "a: ["),
+        ("notes.txt", "a: ["),
     ]);
     let loaded = load_all(&[folder.path()]).unwrap();
     assert_eq!(names(&loaded, folder.path()), ["a.YAML", "b/one.yml", "b/two.json", "z.yaml"]);
@@ -101,7 +107,10 @@ fn links_are_followed_and_a_loop_of_them_is_an_error() {
 #[test]
 fn a_kustomization_makes_a_view_of_its_resources() {
     let folder = tree(&[
-        ("app/kustomization.yaml", "resources: [one.yaml, two.yaml, https://example.com/x.yaml]\npatches: [{path: p.yaml}]\n"),
+        (
+            "app/kustomization.yaml",
+            "resources: [one.yaml, two.yaml, https://example.com/x.yaml]\npatches: [{path: p.yaml}]\n",
+        ),
         ("app/one.yaml", &object("one")),
         ("app/two.yaml", &object("two")),
         ("app/other.yaml", &object("other")),
@@ -131,7 +140,8 @@ fn an_overlay_sees_its_base_and_the_base_is_judged_in_itself() {
     assert_eq!(view(&both, "b.yaml"), ["a", "b"]);
     // Given the overlay alone, the base is read for the view and not judged.
     let overlay = load_all(&[&folder.path().join("over")]).unwrap();
-    let judged: Vec<_> = overlay.files.iter().filter(|f| f.judged).map(|f| f.name.rsplit('/').next().unwrap()).collect();
+    let judged: Vec<_> =
+        overlay.files.iter().filter(|f| f.judged).map(|f| f.name.rsplit('/').next().unwrap()).collect();
     assert_eq!(judged, ["b.yaml", "kustomization.yaml"]);
     let mut seen = view(&overlay, "over/b.yaml");
     seen.sort();
@@ -163,6 +173,7 @@ fn files_of_a_chart_are_one_note_and_rendered_files_are_read() {
     let loaded = load_all(&[folder.path()]).unwrap();
     assert_eq!(loaded.notes.len(), 1);
     assert!(loaded.notes[0].message.contains("Helm chart"));
-    let given: Vec<_> = loaded.files.iter().filter(|f| !f.documents.is_empty()).map(|f| f.name.rsplit('/').next().unwrap()).collect();
+    let given: Vec<_> =
+        loaded.files.iter().filter(|f| !f.documents.is_empty()).map(|f| f.name.rsplit('/').next().unwrap()).collect();
     assert_eq!(given, ["plain.yaml", "values.yaml"]);
 }

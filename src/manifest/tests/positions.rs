@@ -131,7 +131,9 @@ fn json_has_positions_with_tabs_and_several_values() {
 
 #[test]
 fn a_flow_mapping_that_is_not_json_is_yaml() {
-    let file = good("{apiVersion: v1, kind: A, a: 'b'}\n---\n{\"apiVersion\": \"v1\", \"kind\": \"B\"}\n---\napiVersion: v1\nkind: C\n");
+    let file = good(
+        "{apiVersion: v1, kind: A, a: 'b'}\n---\n{\"apiVersion\": \"v1\", \"kind\": \"B\"}\n---\napiVersion: v1\nkind: C\n",
+    );
     assert_eq!(file.documents.iter().map(Document::kind).collect::<Vec<_>>(), ["A", "B", "C"]);
     let json_first = good("{\"apiVersion\": \"v1\", \"kind\": \"B\"}\n---\napiVersion: v1\nkind: C\n");
     assert_eq!(json_first.documents.len(), 2);
@@ -152,9 +154,11 @@ fn check_blocks(source: &str) {
     let document = &file.documents[0];
     let decoded = document.value["data"]["f"].as_str().unwrap();
     for (offset, wanted) in decoded.char_indices() {
-        let at = document.block_offset("data.f", offset).unwrap_or_else(|| panic!("{source:?} has no place for {offset}"));
+        let at =
+            document.block_offset("data.f", offset).unwrap_or_else(|| panic!("{source:?} has no place for {offset}"));
         let there = document.source.text[at..].chars().next().unwrap();
-        let same = there == wanted || there == '\\' || there == '\'' && wanted == '\'' || wanted == ' ' && there == '\n';
+        let same =
+            there == wanted || there == '\\' || there == '\'' && wanted == '\'' || wanted == ' ' && there == '\n';
         assert!(same || wanted == '\n' && there == '\r', "{source:?} at {offset}: {wanted:?} is {there:?}");
     }
     let end = document.block_offset("data.f", decoded.len() + 10).unwrap();
@@ -182,7 +186,9 @@ fn text_in_a_scalar_maps_to_the_lines_of_the_file() {
         check_blocks(&format!("apiVersion: v1\nkind: A\ndata:\n  f: {field}"));
         check_blocks(&format!("apiVersion: v1\nkind: A\ndata:\n  f: {field}").replace('\n', "\r\n"));
     }
-    check_blocks("{\"apiVersion\": \"v1\", \"kind\": \"A\", \"data\": {\"f\": \"a: 1\\nb: \\u00e9\\ud83c\\udfb5\\\"\\\\\"}}");
+    check_blocks(
+        "{\"apiVersion\": \"v1\", \"kind\": \"A\", \"data\": {\"f\": \"a: 1\\nb: \\u00e9\\ud83c\\udfb5\\\"\\\\\"}}",
+    );
 }
 
 #[test]

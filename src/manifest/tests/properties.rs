@@ -84,7 +84,7 @@ fn emit(value: &Value, indent: usize, out: &mut String) {
     }
 }
 
-fn whole(value: Value) -> Value {
+fn whole(value: &Value) -> Value {
     serde_json::json!({"apiVersion": "v1", "kind": "A", "x": value})
 }
 
@@ -107,7 +107,7 @@ proptest! {
 
     #[test]
     fn yaml_written_from_json_reads_back_equal(value in json()) {
-        let value = whole(value);
+        let value = whole(&value);
         let mut text = String::new();
         emit(&value, 0, &mut text);
         let file = read("a.yaml", text.as_bytes());
@@ -118,7 +118,7 @@ proptest! {
 
     #[test]
     fn json_written_from_json_reads_back_equal(value in json()) {
-        let value = whole(value);
+        let value = whole(&value);
         for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
             let file = read("a.json", text.as_bytes());
             prop_assert!(file.problems.is_empty(), "{:?}", file.problems);

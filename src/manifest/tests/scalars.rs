@@ -106,9 +106,20 @@ fn keys_become_the_strings_that_kubectl_makes_of_them() {
 #[test]
 fn what_has_no_json_form_is_denied_with_its_line() {
     for text in [
-        "x: 1\na: .inf", "x: 1\na: -.Inf", "x: 1\na: .nan", "x: 1\nnull: 1", "x: 1\n18446744073709551615: 1",
-        "x: 1\na: !!int 1.5", "x: 1\na: !!null x", "x: 1\na: !!bool 7", "x: 1\na: !!timestamp zz",
-        "x: 1\na: !!binary '@@'", "x: 1\n[a]: 1", "x: 1\n? {a: 1}\n: 2", "x: 1\n<<: 3", "x: 1\n<<: [3]",
+        "x: 1\na: .inf",
+        "x: 1\na: -.Inf",
+        "x: 1\na: .nan",
+        "x: 1\nnull: 1",
+        "x: 1\n18446744073709551615: 1",
+        "x: 1\na: !!int 1.5",
+        "x: 1\na: !!null x",
+        "x: 1\na: !!bool 7",
+        "x: 1\na: !!timestamp zz",
+        "x: 1\na: !!binary '@@'",
+        "x: 1\n[a]: 1",
+        "x: 1\n? {a: 1}\n: 2",
+        "x: 1\n<<: 3",
+        "x: 1\n<<: [3]",
     ] {
         let file = read("test.yaml", text.as_bytes());
         let found = problems(&file);
