@@ -131,7 +131,8 @@ impl Loader {
     }
 
     fn path(&mut self, path: &Path, judged: bool) -> Result<(), LoadError> {
-        let canonical = path.canonicalize().map_err(|error| failure(path, &error))?;
+        // The pipe behind the shell's `<(command)` has no canonical path; a missing file fails to open below.
+        let canonical = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         if self.index.contains_key(&canonical) {
             return Ok(());
         }

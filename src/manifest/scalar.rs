@@ -59,9 +59,9 @@ fn implicit(text: &str) -> Scalar {
         b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => {
             word(text).unwrap_or_else(|| Scalar::Text(text.to_owned()))
         }
-        b'.' | b'+' | b'-' | b'0'..=b'9' => word(text)
-            .or_else(|| if first == b'.' { float(text) } else { number(text) })
-            .unwrap_or_else(|| Scalar::Text(text.to_owned())),
+        b'.' | b'+' | b'-' | b'0'..=b'9' => {
+            word(text).or_else(|| number(text)).unwrap_or_else(|| Scalar::Text(text.to_owned()))
+        }
         _ => Scalar::Text(text.to_owned()),
     }
 }
@@ -183,13 +183,15 @@ impl Scalar {
     }
 }
 
-/// A float as Go's encoder and kubectl's decoder leave it: whole numbers that fit become integers.
+/// A float as Go's encoder and kubectl's decoder leave it: written in its shortest digits, and an integer when these
+/// are one that fits. `None` for infinity and not-a-number.
 pub(super) fn float_value(value: f64) -> Option<Value> {
-    /// 2^63, the first float above the signed range.
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if value.fract() == 0.0 && (-LIMIT..LIMIT).contains(&value) {
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
-        return Some(Value::from(value as i64));
+    // From 1e21 on Go writes an exponent, and kubectl reads a float.
+    if value.fract() == 0.0 && value.abs() < 1e21 {
+        let text = value.to_string();
+        if let Ok(whole) = text.parse::<i64>() {
+            return Some(Value::from(whole));
+        }
     }
     Number::from_f64(value).map(Value::Number)
 }

@@ -193,6 +193,24 @@ status: {}
     }
 
     #[test]
+    fn what_kubectl_get_prints_has_no_findings_however_deep_its_managed_fields_are() {
+        let mut fields = json!({});
+        for _ in 0..400 {
+            fields = json!({"f:a": fields});
+        }
+        let object = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {
+            "name": "a", "creationTimestamp": "2026-08-01T10:00:00Z", "resourceVersion": "1", "uid": "u", "generation": 2,
+            "managedFields": [{"manager": "m", "operation": "Update", "time": "2026-08-01T10:00:00Z", "fieldsType": "FieldsV1",
+                               "fieldsV1": fields}]},
+            "spec": {"nodeName": "n", "tolerations": [{"key": "k", "operator": "Exists", "tolerationSeconds": 300}]},
+            "status": {"phase": "Running", "startTime": "2026-08-01T10:00:00Z",
+                       "conditions": [{"type": "Ready", "status": "True", "lastProbeTime": null}],
+                       "containerStatuses": [{"name": "c", "ready": true, "restartCount": 0, "image": "i", "imageID": "d",
+                                              "state": {"running": {"startedAt": "2026-08-01T10:00:00Z"}}}]}});
+        assert_eq!(check_shape(&object), (Vec::new(), None));
+    }
+
+    #[test]
     fn every_checked_kind_accepts_an_object_of_its_own_name() {
         for (version, kind) in [
             ("v1", "Node"),

@@ -102,7 +102,18 @@ impl de::Error for Refused {
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let message = format!("expected {}, found {}", expectation(&expected.to_string()), kind_of(found));
+        let expected = expected.to_string();
+        let mut message = format!("expected {}, found {}", expectation(&expected), kind_of(found));
+        let scalar = matches!(
+            found,
+            de::Unexpected::Bool(_)
+                | de::Unexpected::Signed(_)
+                | de::Unexpected::Unsigned(_)
+                | de::Unexpected::Float(_)
+        );
+        if scalar && expected == "a string" {
+            message.push_str("; put it in quotes");
+        }
         Self { field: None, message }
     }
 

@@ -104,6 +104,19 @@ fn links_are_followed_and_a_loop_of_them_is_an_error() {
     assert!(load_all(&[&folder.path().join("in")]).unwrap_err().to_string().contains("dangling.yaml"));
 }
 
+#[cfg(unix)]
+#[test]
+fn the_pipe_of_a_process_substitution_is_read() {
+    use std::io::Write as _;
+    use std::os::fd::AsRawFd as _;
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(object("piped").as_bytes()).unwrap();
+    drop(writer);
+    let path = PathBuf::from(format!("/dev/fd/{}", reader.as_raw_fd()));
+    let loaded = load_all(&[&path]).unwrap();
+    assert_eq!(loaded.files[0].documents.len(), 1);
+}
+
 #[test]
 fn a_kustomization_makes_a_view_of_its_resources() {
     let folder = tree(&[
