@@ -125,4 +125,10 @@ pub struct QuotaSpec {
     /// Limits by resource, such as `requests.nvidia.com/gpu`.
     #[serde(deserialize_with = "null_default")]
     pub hard: BTreeMap<String, Quantity>,
+    /// Pods that it is for; all when this and `scope_selector` are empty.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The same, with operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope_selector: Option<serde_json::Value>,
 }
