@@ -138,7 +138,7 @@ fn decided_elsewhere(needs: &PodNeeds) -> Option<String> {
 }
 
 /// Whether DRA may serve an extended resource. Only the metadata of these objects is read, so each may be the one.
-fn dra(view: &ClusterView) -> Option<&'static str> {
+pub(super) fn dra(view: &ClusterView) -> Option<&'static str> {
     if view.of_kind("resource.k8s.io", "DeviceClass").next().is_some() {
         return Some("a DeviceClass may serve the accelerator by Dynamic Resource Allocation");
     }
@@ -184,7 +184,7 @@ fn on_node(ask: &Ask<'_>, name: &str) -> Landing {
 }
 
 /// Whether a candidate is the pool that a label and its value name.
-fn is_pool(candidate: &Candidate, pool: &(String, String)) -> bool {
+pub(super) fn is_pool(candidate: &Candidate, pool: &(String, String)) -> bool {
     candidate.identities.contains(pool)
 }
 
@@ -333,4 +333,4 @@ fn usual_at_zero(key: &str, value: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::objects::{Node, Quantity, Taint};
 
+mod capacity;
 pub mod filter;
 mod landing;
 mod machines;
@@ -13,6 +14,7 @@ mod pins;
 mod pools;
 pub mod resources;
 
+pub use capacity::{Room, replicas_that_fit};
 pub use landing::{Landing, PoolLack, land};
 
 /// Nodes that are alike in labels (host names left out), taints, capacity and allocatable.

@@ -6,6 +6,15 @@ use super::super::configuration::Configuration;
 use super::super::workload::{PodNeeds, Workload};
 use super::machines::{self, Machine};
 
+/// Whose device it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Maker {
+    /// It is not told.
+    Any,
+    /// This vendor's.
+    One(&'static str),
+}
+
 /// Accelerator resources and who makes the device; `None` where any vendor may. From `utils/gpu/gpu.go` of the cluster
 /// autoscaler (release 1.36) and the device plugins' documentation.
 const RESOURCES: &[(&str, Option<&str>)] = &[
@@ -60,26 +69,31 @@ pub(super) fn vendor(resource: &str) -> Option<&'static str> {
 
 /// Whether two resources may stand for the same device, such as a whole GPU and its MIG slices.
 pub(super) fn related(one: &str, other: &str) -> bool {
-    may_be_same(vendor(one), vendor(other))
+    maker(one).may_be(maker(other))
 }
 
-fn may_be_same(one: Option<&str>, other: Option<&str>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one == other,
-        _ => true,
+fn maker(resource: &str) -> Maker {
+    vendor(resource).map_or(Maker::Any, Maker::One)
+}
+
+impl Maker {
+    fn may_be(self, other: Self) -> bool {
+        self == other || self == Self::Any || other == Self::Any
     }
 }
 
 /// The label that says that nodes of this pool have a device for `resource`, although the resource may not be registered
 /// yet (a new node has none until its device plugin runs).
 pub(super) fn promised<'a>(labels: &'a BTreeMap<String, String>, resource: &str) -> Option<(&'a str, &'a str)> {
-    labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).find(|(key, value)| {
-        accelerator_label(key, value).is_some_and(|made_by| may_be_same(made_by, vendor(resource)))
-    })
+    labels
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .find(|(key, value)| accelerator_label(key, value).is_some_and(|made_by| made_by.may_be(maker(resource))))
 }
 
-/// Whether a node label says that the node has an accelerator, and whose: `Some(None)` when any vendor's.
-fn accelerator_label(key: &str, value: &str) -> Option<Option<&'static str>> {
+/// Whether a node label says that the node has an accelerator, and whose.
+fn accelerator_label(key: &str, value: &str) -> Option<Maker> {
+    let nvidia = Maker::One("nvidia");
     if matches!(value, "false" | "0" | "none") {
         return None;
     }
@@ -87,31 +101,33 @@ fn accelerator_label(key: &str, value: &str) -> Option<Option<&'static str>> {
         "cloud.google.com/gke-accelerator"
         | "k8s.amazonaws.com/accelerator"
         | "kubernetes.azure.com/accelerator"
-        | "accelerator" => return Some(value.starts_with("nvidia").then_some("nvidia")),
-        "cloud.google.com/gke-tpu-accelerator" | "cloud.google.com/gke-tpu-topology" => return Some(Some("google")),
+        | "accelerator" => return Some(if value.starts_with("nvidia") { nvidia } else { Maker::Any }),
+        "cloud.google.com/gke-tpu-accelerator" | "cloud.google.com/gke-tpu-topology" => {
+            return Some(Maker::One("google"));
+        }
         "cloud.google.com/gke-gpu"
         | "cloud.google.com/gke-accelerator-count"
         | "cloud.google.com/gke-gpu-partition-size"
         | "cloud.google.com/gke-gpu-sharing-strategy"
-        | "cloud.google.com/gke-max-shared-clients-per-gpu" => return Some(None),
+        | "cloud.google.com/gke-max-shared-clients-per-gpu" => return Some(Maker::Any),
         "node.kubernetes.io/instance-type" | "beta.kubernetes.io/instance-type" => {
-            return (machines::kind(value) == Machine::Accelerated).then_some(None);
+            return (machines::kind(value) == Machine::Accelerated).then_some(Maker::Any);
         }
         _ => {}
     }
     let (prefix, name) = key.split_once('/')?;
     match prefix {
         "karpenter.k8s.aws" | "eks.amazonaws.com" => {
-            (name.starts_with("instance-gpu-") || name.starts_with("instance-accelerator-")).then_some(None)
+            (name.starts_with("instance-gpu-") || name.starts_with("instance-accelerator-")).then_some(Maker::Any)
         }
-        "karpenter.azure.com" => name.starts_with("sku-gpu-").then_some(None),
+        "karpenter.azure.com" => name.starts_with("sku-gpu-").then_some(Maker::Any),
         "nvidia.com" => {
             let facts = ["gpu.present", "gpu.count", "gpu.product", "gpu.memory", "gpu.family", "gpu.replicas"];
-            (facts.contains(&name) || name.starts_with("cuda.") || name.starts_with("mig-")).then_some(Some("nvidia"))
+            (facts.contains(&name) || name.starts_with("cuda.") || name.starts_with("mig-")).then_some(nvidia)
         }
-        "amd.com" | "beta.amd.com" => name.starts_with("gpu.").then_some(Some("amd")),
+        "amd.com" | "beta.amd.com" => name.starts_with("gpu.").then_some(Maker::One("amd")),
         // Node feature discovery: a PCI device of NVIDIA's vendor id 10de.
-        "feature.node.kubernetes.io" => (name.starts_with("pci-") && name.contains("10de")).then_some(Some("nvidia")),
+        "feature.node.kubernetes.io" => (name.starts_with("pci-") && name.contains("10de")).then_some(nvidia),
         _ => None,
     }
 }
@@ -128,4 +144,83 @@ pub(super) fn shared(labels: &BTreeMap<String, String>, resource: &str) -> bool 
             || labels
                 .get("nvidia.com/gpu.sharing-strategy")
                 .is_some_and(|strategy| matches!(strategy.as_str(), "mps" | "time-slicing")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::objects::Quantity;
+    use super::*;
+
+    #[test]
+    fn accelerators_of_every_vendor_count_and_others_do_not() {
+        for resource in [
+            "nvidia.com/gpu",
+            "nvidia.com/mig-1g.5gb",
+            "nvidia.com/gpu.shared",
+            "amd.com/gpu",
+            "gpu.intel.com/i915",
+            "gpu.intel.com/xe",
+            "habana.ai/gaudi",
+            "google.com/tpu",
+            "aws.amazon.com/neuron",
+            "aws.amazon.com/neuroncore",
+            "microsoft.com/directx",
+        ] {
+            assert!(is_accelerator(resource, &[]), "{resource}");
+        }
+        for resource in ["cpu", "memory", "hugepages-2Mi", "nvidia.com/", "nvidia.com/gpumem", "example.com/npu", ""] {
+            assert!(!is_accelerator(resource, &[]), "{resource}");
+        }
+        assert!(is_accelerator("example.com/npu", &["example.com/npu".to_owned()]));
+    }
+
+    #[test]
+    fn slices_of_a_device_are_related_and_other_vendors_are_not() {
+        assert!(related("nvidia.com/gpu", "nvidia.com/mig-1g.5gb"));
+        assert!(!related("nvidia.com/gpu", "amd.com/gpu"));
+        assert!(related("example.com/npu", "amd.com/gpu"), "whose a custom resource is cannot be told");
+    }
+
+    #[test]
+    fn labels_promise_devices_of_their_vendor() {
+        let promises = |key: &str, value: &str, resource: &str| {
+            promised(&BTreeMap::from([(key.to_owned(), value.to_owned())]), resource).is_some()
+        };
+        assert!(promises("cloud.google.com/gke-accelerator", "nvidia-l4", "nvidia.com/gpu"));
+        assert!(!promises("cloud.google.com/gke-accelerator", "nvidia-l4", "amd.com/gpu"));
+        assert!(promises("k8s.amazonaws.com/accelerator", "vgpu", "amd.com/gpu"));
+        assert!(promises("cloud.google.com/gke-tpu-accelerator", "tpu-v6e-slice", "google.com/tpu"));
+        assert!(!promises("cloud.google.com/gke-tpu-accelerator", "tpu-v6e-slice", "nvidia.com/gpu"));
+        assert!(!promises("cloud.google.com/machine-family", "n2", "nvidia.com/gpu"));
+        assert!(!promises("nvidia.com/gpu.deploy.operands", "true", "nvidia.com/gpu"));
+    }
+
+    #[test]
+    fn one_pod_per_shared_device() {
+        let shares =
+            |key: &str, value: &str| shared(&BTreeMap::from([(key.to_owned(), value.to_owned())]), "nvidia.com/gpu");
+        assert!(shares("nvidia.com/gpu.sharing-strategy", "mps"));
+        assert!(!shares("nvidia.com/gpu.sharing-strategy", "none"));
+        assert!(!shares("cloud.google.com/gke-max-shared-clients-per-gpu", "1"));
+        assert!(shared(&BTreeMap::new(), "nvidia.com/gpu.shared"));
+        assert!(!shared(&BTreeMap::new(), "nvidia.com/gpu"));
+    }
+
+    #[test]
+    fn claims_count_as_wanting_an_accelerator() {
+        use super::super::super::objects::{Object, TypeMeta};
+        let of = TypeMeta { api_version: "apps/v1".to_owned(), kind: "Deployment".to_owned() };
+        let document = serde_json::json!({"metadata": {"name": "a"}, "spec": {}});
+        let Object::Workload(object) = Object::read(&of, &document).unwrap() else { panic!("no workload") };
+        let mut workload = super::super::super::workload::read(&object, &|_| None);
+        let configuration = super::super::landing::tests::configuration();
+        workload.pods = vec![PodNeeds::default()];
+        assert!(!wants_accelerator(&workload, &configuration));
+        workload.pods.push(PodNeeds { claims: true, ..PodNeeds::default() });
+        assert!(wants_accelerator(&workload, &configuration));
+        let requests = BTreeMap::from([("amd.com/gpu".to_owned(), Quantity::from(2))]);
+        workload.pods = vec![PodNeeds { requests, ..PodNeeds::default() }];
+        assert!(wants_accelerator(&workload, &configuration));
+        assert_eq!(accelerators(&workload.pods[0], &configuration).get("amd.com/gpu"), Some(&2));
+    }
 }

@@ -64,39 +64,30 @@ pub(in super::super) fn requirement(operator: &str, values: &[String], label: Op
     if holds { Match::Yes } else { Match::No }
 }
 
-/// Why nodes with these labels are not selected, as a clause; `None` when they are. The flag is true when the label that
-/// decides is there with another value, false when it is missing or several terms would have to be named.
-pub(in super::super) fn mismatch(needs: &PodNeeds, labels: &BTreeMap<String, String>) -> Option<(String, bool)> {
-    for (key, wanted) in &needs.node_selector {
-        match labels.get(key) {
-            Some(value) if value == wanted => {}
-            Some(value) => return Some((format!("label {key} is {value}"), true)),
-            None => return Some((format!("has no label {key}"), false)),
-        }
-    }
-    if matched(needs, labels) != Match::No {
-        return None;
-    }
-    if let Some([term]) = needs.affinity.as_deref() {
-        for wanted in &term.match_expressions {
-            let value = labels.get(&wanted.key).map(String::as_str);
-            if requirement(&wanted.operator, &wanted.values, value) == Match::No {
-                return Some(match value {
-                    Some(value) => (format!("label {} is {value}", wanted.key), true),
-                    None => (format!("has no label {}", wanted.key), false),
-                });
-            }
-        }
-    }
-    // Several terms: each may fail for another reason. Certain only when each fails on a label that is there.
-    let certain = needs.affinity.as_deref().unwrap_or_default().iter().all(|term| {
-        term.match_expressions.iter().any(|wanted| {
-            labels
-                .get(&wanted.key)
-                .is_some_and(|value| requirement(&wanted.operator, &wanted.values, Some(value)) == Match::No)
-        })
-    });
-    Some(("matches no term of the required node affinity".to_owned(), certain))
+/// The labels that keep a node off, as a clause: the first requirement that `on_label` refuses.
+pub(in super::super) fn mismatch(
+    needs: &PodNeeds,
+    labels: &BTreeMap<String, String>,
+    on_label: &dyn Fn(&str, &str, &[String]) -> Match,
+) -> String {
+    let clause = |key: &str| match labels.get(key) {
+        Some(value) => format!("label {key} is {value}"),
+        None => format!("has no label {key}"),
+    };
+    let of_selector = needs
+        .node_selector
+        .iter()
+        .find(|(key, value)| on_label(key, "In", std::slice::from_ref(value)) == Match::No)
+        .map(|(key, _)| clause(key));
+    let of_affinity = || match needs.affinity.as_deref() {
+        Some([term]) => term
+            .match_expressions
+            .iter()
+            .find(|wanted| on_label(&wanted.key, &wanted.operator, &wanted.values) == Match::No)
+            .map(|wanted| clause(&wanted.key)),
+        _ => None,
+    };
+    of_selector.or_else(of_affinity).unwrap_or_else(|| "matches no term of the required node affinity".to_owned())
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::super::configuration::{Backend, DeclaredPool, Enforcement, Pools, Probes, Scope};
 use super::super::super::objects::{NodeRequirement, NodeSelectorTerm, Object, Quantity, Taint, Toleration};
 use super::*;
 
-fn configuration() -> Configuration {
+mod definitions;
+mod properties;
+
+pub(in super::super) fn configuration() -> Configuration {
     Configuration {
         default_profile: "throughput".to_owned(),
         max_replicas: 2,
@@ -44,13 +46,13 @@ const GPU: &str = "nvidia.com/gpu";
 
 /// Builds a view, a configuration and a pod, one sentence a call.
 #[derive(Clone, Debug)]
-struct World {
-    view: ClusterView,
-    configuration: Configuration,
-    needs: PodNeeds,
+pub(in super::super) struct World {
+    pub(in super::super) view: ClusterView,
+    pub(in super::super) configuration: Configuration,
+    pub(in super::super) needs: PodNeeds,
 }
 
-fn world() -> World {
+pub(in super::super) fn world() -> World {
     let needs = PodNeeds { path: "spec.template".to_owned(), count: 1, ..PodNeeds::default() };
     World { view: ClusterView::default(), configuration: configuration(), needs }.asks(GPU, "1")
 }
@@ -67,7 +69,7 @@ const CPU_NODE: &[(&str, &str)] = &[("cpu", "4"), ("memory", "16Gi"), ("pods", "
 const GPU_NODE: &[(&str, &str)] = &[("cpu", "8"), ("memory", "32Gi"), ("pods", "110"), (GPU, "1")];
 
 impl World {
-    fn asks(mut self, resource: &str, amount: &str) -> Self {
+    pub(in super::super) fn asks(mut self, resource: &str, amount: &str) -> Self {
         self.needs.requests.insert(resource.to_owned(), Quantity::new(amount));
         self
     }
@@ -77,7 +79,7 @@ impl World {
         self.asks(resource, amount)
     }
 
-    fn selecting(mut self, key: &str, value: &str) -> Self {
+    pub(in super::super) fn selecting(mut self, key: &str, value: &str) -> Self {
         self.needs.node_selector.insert(key.to_owned(), value.to_owned());
         self
     }
@@ -101,18 +103,18 @@ impl World {
         self
     }
 
-    fn complete(mut self) -> Self {
+    pub(in super::super) fn complete(mut self) -> Self {
         self.configuration.pools.complete = true;
         self
     }
 
-    fn object(mut self, document: &Value) -> Self {
+    pub(in super::super) fn object(mut self, document: &Value) -> Self {
         let (of, object) = Object::from_value(document).unwrap();
         self.view.apply(&of, object);
         self
     }
 
-    fn node(self, name: &str, labels: &[(&str, &str)], resources: &[(&str, &str)]) -> Self {
+    pub(in super::super) fn node(self, name: &str, labels: &[(&str, &str)], resources: &[(&str, &str)]) -> Self {
         self.node_with(name, labels, &[], resources, resources)
     }
 
@@ -132,7 +134,7 @@ impl World {
         }))
     }
 
-    fn pool(self, name: &str, resources: &[(&str, &str)]) -> Self {
+    pub(in super::super) fn pool(self, name: &str, resources: &[(&str, &str)]) -> Self {
         self.pool_with(name, &[], &[], resources)
     }
 
@@ -161,7 +163,7 @@ impl World {
         self
     }
 
-    fn karpenter(self, name: &str, requirements: &Value) -> Self {
+    pub(in super::super) fn karpenter(self, name: &str, requirements: &Value) -> Self {
         self.object(&json!({
             "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": name},
             "spec": {"template": {"spec": {"requirements": requirements}}}
@@ -421,6 +423,12 @@ fn not_in_on_a_missing_label_lets_a_node_through() {
 #[test]
 fn labels_that_come_late_prove_nothing() {
     world().complete().selecting("nvidia.com/gpu.product", "L4").node("a", &[], GPU_NODE).is("suspicious");
+    let product = world().complete().selecting("nvidia.com/gpu.product", "L4");
+    product.node("a", &[("nvidia.com/gpu.product", "A100")], GPU_NODE).is("absent");
+    // The next node of a pool may be in another zone.
+    let zone: &[(&str, &str)] = &[("topology.kubernetes.io/zone", "a")];
+    world().complete().selecting("topology.kubernetes.io/zone", "b").node("a", zone, GPU_NODE).is("unknown");
+    world().complete().selecting("topology.kubernetes.io/zone", "a").node("a", zone, GPU_NODE).is("present");
     world().complete().selecting("kubernetes.io/hostname", "b").node("a", &[], GPU_NODE).is("unknown");
 }
 
@@ -515,90 +523,6 @@ fn a_declaration_without_resources_leaves_it_to_the_nodes() {
 }
 
 #[test]
-fn a_karpenter_pool_is_judged_by_its_definition() {
-    let pinned = |requirements: &Value| world().selecting("karpenter.sh/nodepool", "k").karpenter("k", requirements);
-    for (key, operator, values) in [
-        ("karpenter.k8s.aws/instance-gpu-count", "DoesNotExist", json!([])),
-        ("karpenter.k8s.aws/instance-gpu-count", "In", json!(["0"])),
-        ("karpenter.k8s.aws/instance-gpu-count", "Lt", json!(["1"])),
-        ("karpenter.k8s.aws/instance-gpu-manufacturer", "NotIn", json!(["nvidia"])),
-        ("karpenter.k8s.aws/instance-category", "In", json!(["c", "m", "r"])),
-        ("karpenter.k8s.aws/instance-family", "In", json!(["m5", "c6i"])),
-        ("node.kubernetes.io/instance-type", "In", json!(["m5.large"])),
-        ("eks.amazonaws.com/instance-category", "In", json!(["c", "m"])),
-        ("karpenter.azure.com/sku-family", "In", json!(["D"])),
-    ] {
-        let requirements = json!([{"key": key, "operator": operator, "values": values}]);
-        pinned(&requirements)
-            .is("absent (nodeSelector karpenter.sh/nodepool=k): Karpenter NodePool k creates no node with");
-        let overlay = json!({"apiVersion": "karpenter.sh/v1alpha1", "kind": "NodeOverlay", "metadata": {"name": "o"}});
-        pinned(&requirements).object(&overlay).is("unknown");
-        // Its GPU-less nodes add nothing to the definition, and nothing takes it back.
-        let labels: &[(&str, &str)] = &[("karpenter.sh/nodepool", "k")];
-        pinned(&requirements).node("a", labels, CPU_NODE).is("absent");
-    }
-    for (key, operator, values) in [
-        ("karpenter.k8s.aws/instance-category", "In", json!(["c", "m", "g"])),
-        ("karpenter.k8s.aws/instance-category", "NotIn", json!(["g", "p"])),
-        ("karpenter.k8s.aws/instance-category", "In", json!(["f"])),
-        ("karpenter.k8s.aws/instance-accelerator-count", "DoesNotExist", json!([])),
-        ("karpenter.sh/capacity-type", "In", json!(["spot"])),
-        ("node.kubernetes.io/instance-type", "In", json!(["m5.large", "exotic"])),
-    ] {
-        pinned(&json!([{"key": key, "operator": operator, "values": values}]))
-            .is("unknown: Karpenter NodePool k may create");
-    }
-    pinned(&json!([])).node("a", &[("karpenter.sh/nodepool", "k")], CPU_NODE).is("unknown");
-    pinned(&json!([])).complete().is("unknown");
-    world().complete().node("a", &[("karpenter.sh/nodepool", "k")], CPU_NODE).is("unknown");
-    let of_gpus = json!([{"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "Gt", "values": ["0"]}]);
-    pinned(&of_gpus).is("present on Karpenter NodePool k");
-    pinned(&of_gpus).asks(GPU, "8").is("unknown");
-    world().selecting("karpenter.sh/nodepool", "l").karpenter("k", &json!([])).is("suspicious");
-}
-
-#[test]
-fn limits_of_a_karpenter_pool_count() {
-    let limited = |limit: &str| {
-        world().selecting("karpenter.sh/nodepool", "k").object(&json!({
-            "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": {"name": "k"},
-            "spec": {"limits": {"nvidia.com/gpu": limit}}
-        }))
-    };
-    limited("0").is("absent (nodeSelector karpenter.sh/nodepool=k): Karpenter NodePool k limits nvidia.com/gpu to 0");
-    limited("4").is("unknown");
-    limited("4").asks(GPU, "8").complete().is("absent (complete): Karpenter NodePool k limits nvidia.com/gpu to 4");
-}
-
-#[test]
-fn a_compute_class_is_judged_by_its_priorities() {
-    let class = |spec: &Value| world().selecting("cloud.google.com/compute-class", "c").class("c", spec);
-    class(&json!({"priorities": [{"gpu": {"type": "nvidia-l4", "count": 1}}]})).is("present on ComputeClass c");
-    let no_gpu = json!({"priorities": [{"machineFamily": "n2"}, {"machineType": "e2-standard-4"}], "whenUnsatisfiable": "DoNotScaleUp"});
-    class(&no_gpu).is(
-        "absent (nodeSelector cloud.google.com/compute-class=c): ComputeClass c has no priority with nvidia.com/gpu",
-    );
-    class(&json!({"priorities": [{"machineFamily": "n2"}]})).is("unknown");
-    class(&json!({"priorities": [{"machineFamily": "n1"}], "whenUnsatisfiable": "DoNotScaleUp"})).is("unknown");
-    class(&json!({"priorities": [{"nodepools": ["p"]}], "whenUnsatisfiable": "DoNotScaleUp"})).is("unknown");
-    class(&json!({})).is("unknown");
-    let two =
-        json!({"priorities": [{"gpu": {"type": "nvidia-l4", "count": "2"}}], "whenUnsatisfiable": "DoNotScaleUp"});
-    class(&two).asks(GPU, "2").is("present");
-    class(&two).asks(GPU, "4").is("suspicious");
-    class(&two).asks(GPU, "4").complete().is("absent (complete)");
-    class(&two).selecting("cloud.google.com/gke-accelerator", "nvidia-h100-80gb").is("unknown");
-    // Not selected: it may still be the namespace's default.
-    world().complete().node("a", &[], CPU_NODE).class("c", &two).is("unknown");
-    world().complete().node("a", &[], CPU_NODE).class("c", &no_gpu).is("absent (complete)");
-    world().selecting("cloud.google.com/compute-class", "d").class("c", &two).is("suspicious");
-    world().selecting("cloud.google.com/compute-class", "Balanced").class("c", &two).is("unknown");
-    // A present node of a class proves nothing about the next one.
-    let labels: &[(&str, &str)] = &[(POOL, "nap-1"), ("cloud.google.com/compute-class", "c")];
-    world().complete().selecting(POOL, "nap-1").node("a", labels, CPU_NODE).class("c", &two).is("unknown");
-}
-
-#[test]
 fn shapes_of_a_snapshot_count_like_nodes() {
     let mut snapshot = world().selecting(POOL, "cpu-pool");
     snapshot.view.apply_shape(super::super::NodeShape {
@@ -609,121 +533,4 @@ fn shapes_of_a_snapshot_count_like_nodes() {
         allocatable: amounts(CPU_NODE),
     });
     snapshot.is("absent");
-}
-
-fn arbitrary_world() -> impl Strategy<Value = World> {
-    let resources = || {
-        proptest::collection::vec(
-            (
-                prop::sample::select(vec!["cpu", GPU, "amd.com/gpu", "nvidia.com/mig-1g.5gb", "pods"]),
-                "[0-9]{0,2}|1e3|[a-z]{2}",
-            ),
-            0..4,
-        )
-    };
-    let labels = || {
-        let keys = vec![
-            POOL,
-            "karpenter.sh/nodepool",
-            "cloud.google.com/compute-class",
-            "nvidia.com/gpu.replicas",
-            "tier",
-            "accelerator",
-        ];
-        proptest::collection::vec((prop::sample::select(keys), "[ab]|nvidia|[0-9]"), 0..3)
-    };
-    let taint = prop::sample::select(vec!["nvidia.com/gpu", "dedicated", "node.kubernetes.io/not-ready"]);
-    let thing = (0..4u8, "[a-d]", labels(), resources(), proptest::collection::vec(taint, 0..2));
-    (
-        proptest::collection::vec(thing, 0..5),
-        labels(),
-        resources(),
-        proptest::option::of(proptest::collection::vec(
-            (prop::sample::select(vec![POOL, "tier"]), "In|NotIn|Exists|Gt|x", "[ab1]"),
-            0..3,
-        )),
-        any::<(bool, bool)>(),
-    )
-        .prop_map(|(things, selector, requests, affinity, (complete, provisioning))| {
-            let mut world = world();
-            world.configuration.pools.complete = complete;
-            world.configuration.pools.provisioning = provisioning && complete;
-            for (key, value) in selector {
-                world = world.selecting(key, &value);
-            }
-            for (name, amount) in requests {
-                world = world.asks(name, &amount);
-            }
-            if let Some(terms) = affinity {
-                let values: Vec<[&str; 1]> = terms.iter().map(|(_, _, value)| [value.as_str()]).collect();
-                let terms: Vec<(&str, &str, &[&str])> = terms
-                    .iter()
-                    .zip(&values)
-                    .map(|((key, operator, _), value)| (*key, operator.as_str(), &value[..]))
-                    .collect();
-                world = world.affinity(&terms);
-            }
-            for thing in things {
-                world = with_thing(world, &thing);
-            }
-            world
-        })
-}
-
-type Thing = (u8, String, Vec<(&'static str, String)>, Vec<(&'static str, String)>, Vec<&'static str>);
-
-fn with_thing(world: World, (kind, name, labels, resources, taints): &Thing) -> World {
-    let labels: Vec<(&str, &str)> = labels.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let resources: Vec<(&str, &str)> = resources.iter().map(|(key, value)| (*key, value.as_str())).collect();
-    let taints: Vec<(&str, &str)> = taints.iter().map(|key| (*key, "NoSchedule")).collect();
-    match kind {
-        0 => world.pool_with(name, &labels, &taints, &resources),
-        // A definition of the same name would replace the one that is there, so each kind of pool has one form a name.
-        1 => world.karpenter(
-            name,
-            &json!([{"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "Gt", "values": ["0"]}]),
-        ),
-        2 => world.class(name, &json!({"priorities": [{"gpu": {"count": 1}}]})),
-        _ => {
-            let unique = format!("{name}{}", world.view.node_shapes().count());
-            world.node_with(&unique, &labels, &taints, &resources, &resources)
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn another_pool_or_node_never_takes_a_place_away(
-        world in arbitrary_world(),
-        kind in 0..4u8, name in "[a-d]",
-        labels in proptest::collection::vec((prop::sample::select(vec![POOL, "tier", "karpenter.sh/nodepool"]), "[ab]"), 0..3),
-        resources in proptest::collection::vec((prop::sample::select(vec!["cpu", GPU]), "[0-9]"), 0..3),
-    ) {
-        let before = world.lands();
-        let after = with_thing(world, &(kind, name, labels, resources, Vec::new())).lands();
-        if matches!(before, Landing::Present { .. }) {
-            prop_assert!(matches!(after, Landing::Present { .. }), "{after:?}");
-        }
-        if matches!(before, Landing::NotReady { .. }) {
-            prop_assert!(!matches!(after, Landing::Absent { .. }), "{after:?}");
-        }
-    }
-
-    #[test]
-    fn no_text_makes_it_panic(
-        key in ".*", value in ".*", operator in ".*", amount in ".*", resource in ".*", taint in ".*", machine in ".*",
-    ) {
-        let world = world()
-            .complete()
-            .selecting(&key, &value)
-            .affinity(&[(&key, &operator, &[&value]), (POOL, "In", &[&value])])
-            .asks(&resource, &amount)
-            .tolerating(&taint)
-            .asks(GPU, &amount)
-            .node_with("n", &[(&key, &value), ("node.kubernetes.io/instance-type", &machine)], &[(&taint, "NoSchedule")], &[(&resource, &amount)], &[(GPU, &amount)])
-            .pool_with(&value, &[(&key, &value)], &[(&taint, "NoExecute")], &[(&resource, &amount)])
-            .karpenter(&value, &json!([{"key": key, "operator": operator, "values": [value, machine]}]))
-            .class(&value, &json!({"priorities": [{"machineType": machine}, {"gpu": {"count": amount}}], "whenUnsatisfiable": "DoNotScaleUp"}));
-        world.lands();
-    }
 }

@@ -8,7 +8,7 @@ use super::super::resources::vendor;
 use super::{Ask, Candidate, Obstacle, Verdict};
 
 /// The ComputeClasses in view.
-pub(super) fn candidates(ask: &Ask<'_>) -> Vec<Candidate> {
+pub(in super::super) fn candidates(ask: &Ask<'_>) -> Vec<Candidate> {
     let classes = ask.view.compute_classes().map(|class| {
         let on = format!("ComputeClass {}", class.metadata.name);
         let identities = vec![(COMPUTE_CLASS.to_owned(), class.metadata.name.clone())];

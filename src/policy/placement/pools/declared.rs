@@ -5,25 +5,29 @@ use std::collections::BTreeMap;
 use super::super::super::configuration::DeclaredPool;
 use super::super::super::objects::Quantity;
 use super::super::super::workload::PodNeeds;
-use super::super::filter::{Match, fits, matched, mismatch, tolerates};
+use super::super::filter::{Match, fits, matched_by, mismatch, requirement, tolerates};
 use super::super::resources::{GKE_DRA_LABEL, promised, shared};
 use super::{Ask, Candidate, Obstacle, SHARED, Verdict, has_no, has_taint, identities, units};
 
 /// The declared pools. One that declares no resources is left to its nodes, when `seen` has some.
 pub(super) fn candidates(ask: &Ask<'_>, seen: &[Candidate]) -> Vec<Candidate> {
-    let pools = ask.configuration.pools.items.iter().map(|pool| {
-        let labels = with_identity(ask, pool);
-        let identities = identities(&labels, ask.configuration);
-        let verdict = judge(ask, pool, &labels);
-        (pool, Candidate { name: pool.name.clone(), on: format!("node pool {}", pool.name), identities, verdict })
-    });
-    pools
+    judged(ask)
         .filter(|(pool, candidate)| {
             !pool.allocatable.is_empty()
                 || !seen.iter().any(|nodes| nodes.identities.iter().any(|id| candidate.identities.contains(id)))
         })
         .map(|(_, candidate)| candidate)
         .collect()
+}
+
+/// Every declared pool with its verdict.
+pub(in super::super) fn judged<'a>(ask: &'a Ask<'_>) -> impl Iterator<Item = (&'a DeclaredPool, Candidate)> {
+    ask.configuration.pools.items.iter().map(|pool| {
+        let labels = with_identity(ask, pool);
+        let identities = identities(&labels, ask.configuration);
+        let verdict = judge(ask, pool, &labels);
+        (pool, Candidate { name: pool.name.clone(), on: format!("node pool {}", pool.name), identities, verdict })
+    })
 }
 
 /// The pool's labels, with its name under each identity label that it does not declare: which of them its nodes carry
@@ -55,15 +59,10 @@ fn judge(ask: &Ask<'_>, pool: &DeclaredPool, labels: &BTreeMap<String, String>) 
         }
         return Verdict::lacks(Obstacle::Accelerator, has_no(resource, &pool.allocatable, ask.configuration));
     }
-    if let Some((lack, certain)) = mismatch(ask.needs, labels)
-        && mismatch(ask.needs, &pool.labels).is_some()
-    {
-        // A label that is not declared may still be there.
-        return if certain {
-            Verdict::lacks(Obstacle::Label, lack)
-        } else {
-            Verdict::doubtful(format!("{lack} in its declaration"))
-        };
+    let on_label = |key: &str, operator: &str, values: &[String]| on_declared(pool, labels, key, operator, values);
+    let selected = matched_by(ask.needs, &on_label);
+    if selected == Match::No {
+        return Verdict::lacks(Obstacle::Label, mismatch(ask.needs, labels, &on_label));
     }
     if let Err(taint) = tolerates(ask.needs, &pool.taints) {
         return Verdict::lacks(Obstacle::Taint, has_taint(taint));
@@ -77,7 +76,30 @@ fn judge(ask: &Ask<'_>, pool: &DeclaredPool, labels: &BTreeMap<String, String>) 
     if let Err(lack) = fits(&declared_requests(ask.needs, &pool.allocatable), &pool.allocatable) {
         return Verdict::lacks(Obstacle::Amount, lack.to_string());
     }
-    if matched(ask.needs, labels) == Match::Maybe { Verdict::may("is chosen by a node's name") } else { Verdict::Hosts }
+    if selected == Match::Maybe {
+        return Verdict::doubtful("is declared without a label that the pods select");
+    }
+    Verdict::Hosts
+}
+
+/// Whether nodes of the pool meet a requirement on a label. One that is not declared may still be there.
+fn on_declared(
+    pool: &DeclaredPool,
+    with_identity: &BTreeMap<String, String>,
+    key: &str,
+    operator: &str,
+    values: &[String],
+) -> Match {
+    let declared = pool.labels.get(key).map(String::as_str);
+    let implied = with_identity.get(key).map(String::as_str);
+    let holds = requirement(operator, values, declared);
+    match (declared, implied) {
+        // Of several providers' labels only one is there: a negative requirement is open, a positive one means that one.
+        (None, Some(_)) if holds == Match::Yes => requirement(operator, values, implied).max(Match::Maybe),
+        (None, Some(_)) => requirement(operator, values, implied),
+        (None, None) if matches!(operator, "In" | "Exists" | "Gt" | "Lt") => Match::Maybe,
+        _ => holds,
+    }
 }
 
 /// The requests that a declaration speaks of: what it leaves out is not known to be missing.

@@ -9,17 +9,21 @@ use super::{Ask, Candidate, Obstacle, Verdict, has_taint, identities};
 
 /// The NodePools in view.
 pub(super) fn candidates(ask: &Ask<'_>) -> Vec<Candidate> {
+    judged(ask).map(|(_, candidate)| candidate).collect()
+}
+
+/// Every NodePool in view with its verdict.
+pub(in super::super) fn judged<'a>(ask: &'a Ask<'_>) -> impl Iterator<Item = (&'a KarpenterNodePool, Candidate)> {
     // An overlay can give any instance type any resource.
     let overlaid = ask.view.of_kind("karpenter.sh", "NodeOverlay").next().is_some();
-    let pools = ask.view.karpenter_pools().map(|pool| {
+    ask.view.karpenter_pools().map(move |pool| {
         let name = &pool.metadata.name;
         let mut identities = identities(&pool.spec.template.metadata.labels, ask.configuration);
         identities.retain(|(key, _)| key != KARPENTER);
         identities.push((KARPENTER.to_owned(), name.clone()));
         let on = format!("Karpenter NodePool {name}");
-        Candidate { name: on.clone(), on, identities, verdict: judge(ask, pool, overlaid) }
-    });
-    pools.collect()
+        (pool, Candidate { name: on.clone(), on, identities, verdict: judge(ask, pool, overlaid) })
+    })
 }
 
 fn judge(ask: &Ask<'_>, pool: &KarpenterNodePool, overlaid: bool) -> Verdict {

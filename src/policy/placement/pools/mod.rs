@@ -9,9 +9,9 @@ use super::super::workload::PodNeeds;
 use super::pins::names_a_pool;
 use super::resources::is_accelerator;
 
-mod compute_class;
-mod declared;
-mod karpenter;
+pub(super) mod compute_class;
+pub(super) mod declared;
+pub(super) mod karpenter;
 pub(super) mod nodes;
 
 /// The question: which accelerators one pod asks for, and where it may go.
@@ -24,7 +24,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// A pool, or a definition that makes nodes, and whether it can host the pods.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     /// As a list of pools names it.
     pub(super) name: String,
@@ -76,7 +76,7 @@ pub(super) enum Obstacle {
 pub(super) fn candidates(ask: &Ask<'_>) -> Vec<Candidate> {
     let mut all = karpenter::candidates(ask);
     all.extend(compute_class::candidates(ask));
-    let seen = nodes::candidates(ask, &all);
+    let seen = nodes::candidates(ask, &all, false);
     all.extend(declared::candidates(ask, &seen));
     all.extend(seen);
     all

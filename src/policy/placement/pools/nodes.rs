@@ -4,15 +4,24 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::objects::Quantity;
 use super::super::NodeShape;
-use super::super::filter::{Match, fits, matched, mismatch, tolerates};
+use super::super::filter::{Match, fits, matched, matched_by, mismatch, requirement, tolerates};
 use super::super::pins::{COMPUTE_CLASS, KARPENTER};
 use super::super::resources::{GKE_DRA_LABEL, is_accelerator, promised, related, shared};
 use super::{Ask, Candidate, Obstacle, SHARED, Verdict, has_no, has_taint, identities, units};
 
-/// Labels that are set after a node came up, by feature discovery or by hand on one node: a new node of the same pool may
-/// get them, and shapes leave host names out.
-const LATE_LABELS: &[&str] =
-    &["nvidia.com/", "amd.com/", "gpu.intel.com/", "feature.node.kubernetes.io/", "kubernetes.io/hostname"];
+/// Labels that are set after a node came up, by device plugins and feature discovery: a node may yet get them.
+const LATE_LABELS: &[&str] = &["nvidia.com/", "amd.com/", "gpu.intel.com/", "feature.node.kubernetes.io/"];
+
+/// Labels in which nodes of one pool differ: the next node may have another value.
+const VARYING_LABELS: &[&str] = &[
+    "kubernetes.io/hostname",
+    "topology.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/zone",
+    "topology.gke.io/zone",
+    "topology.ebs.csi.aws.com/zone",
+    "topology.k8s.aws/zone-id",
+    "topology.disk.csi.azure.com/zone",
+];
 
 /// Whether a node has the devices that are asked for.
 pub(in super::super) enum Device {
@@ -27,8 +36,9 @@ pub(in super::super) enum Device {
 }
 
 /// The pools of the nodes in view, each once for each verdict. `definitions` are Karpenter's and GKE's, judged before: a
-/// node that one of them made never proves that the next such node is the same.
-pub(super) fn candidates(ask: &Ask<'_>, definitions: &[Candidate]) -> Vec<Candidate> {
+/// node that one of them made never proves that the next such node is the same. Unless `all` are asked for, the first that hosts the pods ends
+/// the search.
+pub(in super::super) fn candidates(ask: &Ask<'_>, definitions: &[Candidate], all: bool) -> Vec<Candidate> {
     let mut without: BTreeSet<String> = BTreeSet::new();
     let mut found = Vec::new();
     for shape in ask.view.node_shapes() {
@@ -45,9 +55,11 @@ pub(super) fn candidates(ask: &Ask<'_>, definitions: &[Candidate]) -> Vec<Candid
             without.insert(name.clone());
         }
         let hosts = verdict == Verdict::Hosts;
-        let identities = identities(&shape.labels, ask.configuration);
-        found.push(Candidate { name, on, identities, verdict });
-        if hosts {
+        let candidate = Candidate { name, on, identities: identities(&shape.labels, ask.configuration), verdict };
+        if !found.contains(&candidate) {
+            found.push(candidate);
+        }
+        if hosts && !all {
             break;
         }
     }
@@ -119,17 +131,9 @@ fn judge(ask: &Ask<'_>, shape: &NodeShape) -> Verdict {
     if let Device::Missing(resource) = &device {
         return Verdict::lacks(Obstacle::Accelerator, has_no(resource, &shape.allocatable, ask.configuration));
     }
-    if let Some((lack, _)) = mismatch(ask.needs, &shape.labels) {
-        let late = ask
-            .needs
-            .node_selector
-            .keys()
-            .any(|key| !shape.labels.contains_key(key) && LATE_LABELS.iter().any(|late| key.starts_with(late)));
-        return if late || depends_on_late_label(ask) {
-            Verdict::may(format!("{lack}, which may be set later"))
-        } else {
-            Verdict::lacks(Obstacle::Label, lack)
-        };
+    let of_pool = |key: &str, operator: &str, values: &[String]| on_pool(&shape.labels, key, operator, values);
+    if matched_by(ask.needs, &of_pool) == Match::No {
+        return Verdict::lacks(Obstacle::Label, mismatch(ask.needs, &shape.labels, &of_pool));
     }
     if let Err(taint) = tolerates(ask.needs, &shape.taints) {
         return Verdict::lacks(Obstacle::Taint, has_taint(taint));
@@ -137,19 +141,20 @@ fn judge(ask: &Ask<'_>, shape: &NodeShape) -> Verdict {
     if let Device::Unclear(reason) = device {
         return Verdict::may(reason);
     }
-    if matched(ask.needs, &shape.labels) == Match::Maybe {
-        return Verdict::may("is chosen by a node's name");
+    match matched(ask.needs, &shape.labels) {
+        Match::Yes => amounts(ask, shape),
+        Match::Maybe => Verdict::may("may have a node of the name that the pods want"),
+        Match::No => Verdict::may("has no node yet with the labels that the pods select"),
     }
-    amounts(ask, shape)
 }
 
-fn depends_on_late_label(ask: &Ask<'_>) -> bool {
-    ask.needs
-        .affinity
-        .iter()
-        .flatten()
-        .flat_map(|term| &term.match_expressions)
-        .any(|wanted| LATE_LABELS.iter().any(|late| wanted.key.starts_with(late)))
+/// Whether a node of the same pool as one with these labels may meet a requirement.
+fn on_pool(labels: &BTreeMap<String, String>, key: &str, operator: &str, values: &[String]) -> Match {
+    let value = labels.get(key).map(String::as_str);
+    let open =
+        VARYING_LABELS.contains(&key) || (value.is_none() && LATE_LABELS.iter().any(|late| key.starts_with(late)));
+    let holds = requirement(operator, values, value);
+    if open { holds.max(Match::Maybe) } else { holds }
 }
 
 /// Whether an empty node of this shape has enough, for pods that may go there.
