@@ -62,12 +62,15 @@ fn quotas(workload: &Workload, view: &ClusterView, configuration: &Configuration
 /// The room that pools leave for replicas with pods of one form; `None` when it is not bounded by what is known.
 fn pools(needs: &PodNeeds, view: &ClusterView, configuration: &Configuration) -> Option<Room> {
     let asked = accelerators(needs, configuration);
-    if asked.is_empty() || needs.claims || configuration.pools.provisioning || dra(view).is_some() {
+    if asked.is_empty() || needs.claims || dra(view).is_some() {
         return None;
     }
     let ask = Ask { needs, asked, view, configuration };
     let pins = pins(needs, configuration);
     let pin = pins.first();
+    if configuration.pools.provisioning && pin.is_none_or(Pin::provisionable) {
+        return None;
+    }
     let mut definitions: Vec<Candidate> = compute_class::candidates(&ask);
     let mut pods: i64 = 0;
     let mut bounds: Vec<String> = Vec::new();
@@ -187,6 +190,8 @@ mod tests {
         let mut provisioned = declared().complete();
         provisioned.configuration.pools.provisioning = true;
         assert_eq!(replicas(&provisioned, 1), None);
+        let pinned = provisioned.selecting("cloud.google.com/gke-nodepool", "gpu-pool");
+        assert_eq!(replicas(&pinned, 1), Some(8), "what is provisioned is another pool");
         let mut unbounded = declared().complete();
         unbounded.configuration.pools.items[0].max_nodes = None;
         assert_eq!(replicas(&unbounded, 1), None);

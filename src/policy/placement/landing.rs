@@ -111,7 +111,7 @@ pub fn land(needs: &PodNeeds, view: &ClusterView, configuration: &Configuration)
     }
     let pins = pins(needs, configuration);
     if let Some(absent) = absent(&ask, &candidates, &pins) {
-        return if configuration.pools.provisioning { provisioned(absent, &candidates) } else { absent };
+        return absent;
     }
     doubt(&ask, &candidates, &pins)
 }
@@ -188,20 +188,20 @@ pub(super) fn is_pool(candidate: &Candidate, pool: &(String, String)) -> bool {
     candidate.identities.contains(pool)
 }
 
-/// The proof that no node can have it, if there is one.
+/// The proof that no node can have it, if there is one; or what comes nearest to it where nodes are provisioned.
 fn absent(ask: &Ask<'_>, candidates: &[Candidate], pins: &[Pin]) -> Option<Landing> {
     for pin in pins {
         let known = pin.pools.iter().all(|pool| candidates.iter().any(|candidate| is_pool(candidate, pool)));
         let of_pin = || candidates.iter().filter(|candidate| pin.pools.iter().any(|pool| is_pool(candidate, pool)));
         if known && of_pin().all(|candidate| candidate.verdict.without_accelerator()) {
-            return Some(Landing::Absent {
-                pools: lacks(of_pin()),
-                pinned_by: Some(pin.text.clone()),
-                field: pin.field.clone(),
-            });
+            let pools = lacks(of_pin());
+            if ask.configuration.pools.provisioning && pin.provisionable() {
+                return Some(provisioned(pin, &pools, candidates));
+            }
+            return Some(Landing::Absent { pools, pinned_by: Some(pin.text.clone()), field: pin.field.clone() });
         }
     }
-    if !ask.configuration.pools.complete || candidates.is_empty() {
+    if !ask.configuration.pools.complete || ask.configuration.pools.provisioning || candidates.is_empty() {
         return None;
     }
     let nowhere = candidates.iter().all(|candidate| matches!(candidate.verdict, Verdict::Lacks { .. }));
@@ -229,16 +229,11 @@ fn lacks<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Vec<PoolLack> {
     found
 }
 
-/// Nodes may appear unannounced: the proof does not hold, but a pin to pools without the accelerator is worth a word.
-fn provisioned(absent: Landing, candidates: &[Candidate]) -> Landing {
-    match absent {
-        Landing::Absent { pinned_by: Some(pin), pools, .. } => {
-            let lacks: Vec<String> = pools.iter().map(|pool| format!("{} {}", pool.pool, pool.lack)).collect();
-            let reason = format!("{pin}: {}; but nodes may be provisioned unannounced", lacks.join("; "));
-            suspicious(reason, known_pools(candidates, None))
-        }
-        _ => unknown("nodes with accelerators may be provisioned unannounced"),
-    }
+/// Nodes that the pin admits may appear unannounced, so it is no proof, but worth a word.
+fn provisioned(pin: &Pin, pools: &[PoolLack], candidates: &[Candidate]) -> Landing {
+    let lacks: Vec<String> = pools.iter().map(|pool| format!("{} {}", pool.pool, pool.lack)).collect();
+    let reason = format!("{}: {}; but nodes may be provisioned unannounced", pin.text, lacks.join("; "));
+    suspicious(reason, known_pools(candidates, None))
 }
 
 /// A pool that a pin names and that nobody knows, while others of its kind are known: the pin, and the known names.
@@ -269,10 +264,8 @@ fn doubt(ask: &Ask<'_>, candidates: &[Candidate], pins: &[Pin]) -> Landing {
     if let Some((pin, (_, name), known)) = unknown_pool(candidates, pins) {
         return suspicious(format!("{} names pool {name}, which nobody knows", pin.text), known);
     }
-    if ask.configuration.pools.provisioning {
-        return unknown("nodes with accelerators may be provisioned unannounced");
-    }
-    for pin in pins {
+    let provisioning = ask.configuration.pools.provisioning;
+    for pin in pins.iter().filter(|pin| !(provisioning && pin.provisionable())) {
         let mut of_pin = candidates.iter().filter(|candidate| pin.pools.iter().any(|pool| is_pool(candidate, pool)));
         if let Some(candidate) = of_pin.clone().next()
             && of_pin.all(|candidate| matches!(candidate.verdict, Verdict::Lacks { .. }))
@@ -280,6 +273,9 @@ fn doubt(ask: &Ask<'_>, candidates: &[Candidate], pins: &[Pin]) -> Landing {
         {
             return suspicious(format!("{}: {} {lack}", pin.text, candidate.name), known_pools(candidates, None));
         }
+    }
+    if provisioning {
+        return unknown("nodes with accelerators may be provisioned unannounced");
     }
     if let Some((key, value)) = unseen(ask, candidates) {
         let reason = format!("nodeSelector {key}={value} matches no node and no pool that is known");

@@ -9,6 +9,17 @@ pub(super) const KARPENTER: &str = "karpenter.sh/nodepool";
 /// GKE's label on nodes that a ComputeClass made, and the label by which pods select one.
 pub(super) const COMPUTE_CLASS: &str = "cloud.google.com/compute-class";
 
+/// Labels whose value the provider assigns, one to a pool: what is provisioned later gets a name of its own. For any other
+/// label, a node auto-provisioner may make a new pool that carries it.
+const ASSIGNED: &[&str] = &[
+    "cloud.google.com/gke-nodepool",
+    "eks.amazonaws.com/nodegroup",
+    "kubernetes.azure.com/agentpool",
+    "agentpool",
+    KARPENTER,
+    COMPUTE_CLASS,
+];
+
 /// One constraint that leaves the pods only certain pools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pin {
@@ -38,7 +49,16 @@ pub(super) fn pins(needs: &PodNeeds, configuration: &Configuration) -> Vec<Pin> 
         })
         .collect();
     pins.extend(affinity(needs, configuration));
+    // What proves most comes first.
+    pins.sort_by_key(Pin::provisionable);
     pins
+}
+
+impl Pin {
+    /// Whether a pool that is provisioned later may be one that this constraint leaves.
+    pub(super) fn provisionable(&self) -> bool {
+        self.pools.iter().any(|(key, _)| !ASSIGNED.contains(&key.as_str()))
+    }
 }
 
 /// Required affinity pins only when each of its terms does, for one matching term is enough.

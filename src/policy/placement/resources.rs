@@ -37,11 +37,15 @@ const MIG: &str = "nvidia.com/mig-";
 /// GKE's label of node pools whose GPUs are handed out by DRA: their nodes have no `nvidia.com/gpu` resource.
 pub(super) const GKE_DRA_LABEL: &str = "cloud.google.com/gke-gpu-dra-driver";
 
-/// Whether a resource is an accelerator; `extra` are those that the configuration adds.
+/// Whether a resource is an accelerator; `extra` are those that the configuration adds, with `*` at the end
+/// for any rest.
 pub fn is_accelerator(resource: &str, extra: &[String]) -> bool {
     resource.starts_with(MIG)
         || RESOURCES.iter().any(|(name, _)| *name == resource)
-        || extra.iter().any(|name| name == resource)
+        || extra.iter().any(|name| match name.strip_suffix('*') {
+            Some(start) => !start.is_empty() && resource.starts_with(start),
+            None => name == resource,
+        })
 }
 
 /// The accelerators that one pod asks for, in whole units; those asked for with zero are left out.
@@ -172,6 +176,8 @@ mod tests {
             assert!(!is_accelerator(resource, &[]), "{resource}");
         }
         assert!(is_accelerator("example.com/npu", &["example.com/npu".to_owned()]));
+        assert!(is_accelerator("example.com/npu-2", &["example.com/*".to_owned()]));
+        assert!(!is_accelerator("cpu", &["*".to_owned()]));
     }
 
     #[test]

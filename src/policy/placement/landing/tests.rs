@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::super::configuration::{Backend, DeclaredPool, Enforcement, Pools, Probes, Scope};
+use super::super::super::configuration::{DeclaredPool, Pools};
 use super::super::super::objects::{NodeRequirement, NodeSelectorTerm, Object, Quantity, Taint, Toleration};
 use super::*;
 
@@ -8,37 +8,8 @@ mod definitions;
 mod properties;
 
 pub(in super::super) fn configuration() -> Configuration {
-    Configuration {
-        default_profile: "throughput".to_owned(),
-        max_replicas: 2,
-        backend: Backend::default(),
-        scope: Scope::default(),
-        enforcement: Enforcement::default(),
-        allow_skip: Vec::new(),
-        makers_first: false,
-        exempt: Vec::new(),
-        pools: Pools {
-            complete: false,
-            provisioning: false,
-            items: Vec::new(),
-            identity_labels: vec![
-                "cloud.google.com/gke-nodepool".to_owned(),
-                "eks.amazonaws.com/nodegroup".to_owned(),
-                "kubernetes.azure.com/agentpool".to_owned(),
-            ],
-        },
-        accelerator_resources: Vec::new(),
-        profiles: std::collections::BTreeMap::new(),
-        inject_pod_annotations: false,
-        probes: Probes {
-            interval_seconds: 60,
-            settle_seconds: 900,
-            stale_after_seconds: 600,
-            per_minute: 60,
-            look_milliseconds: 300,
-            control: None,
-        },
-    }
+    let defaults = Configuration::default();
+    Configuration { pools: Pools { provisioning: false, ..defaults.pools.clone() }, ..defaults }
 }
 
 const POOL: &str = "cloud.google.com/gke-nodepool";
@@ -446,11 +417,51 @@ fn what_decides_elsewhere_leaves_it_open() {
     with(|needs| needs.scheduler = Some("default-scheduler".to_owned())).is("absent");
     with(|needs| needs.gated = true).is("unknown: scheduling gates");
     with(|needs| needs.claims = true).is("unknown: the pods use resource claims");
-    let mut provisioned = absent();
-    provisioned.configuration.pools.provisioning = true;
-    provisioned.is("suspicious: nodeSelector cloud.google.com/gke-nodepool=cpu-pool: cpu-pool has no nvidia.com/gpu");
-    provisioned.needs.node_selector.clear();
-    provisioned.is("unknown: nodes with accelerators may be provisioned");
+}
+
+#[test]
+fn what_is_provisioned_is_another_pool_than_the_one_that_is_named() {
+    let provisioning = |mut world: World| {
+        world.configuration.pools.provisioning = true;
+        world
+    };
+    let cpu = || provisioning(world().pool_with("cpu-pool", &[("example.com/pool", "cpu")], &[], CPU_NODE).complete());
+    cpu()
+        .selecting(POOL, "cpu-pool")
+        .is("absent (nodeSelector cloud.google.com/gke-nodepool=cpu-pool): cpu-pool has no");
+    cpu().is("unknown: nodes with accelerators may be provisioned");
+    cpu().selecting("tier", "gpu").is("unknown: nodes with accelerators may be provisioned");
+    cpu().selecting(POOL, "gpu-pol").pool("gpu-pool", GPU_NODE).is("suspicious: nodeSelector");
+    // A label of the administrator's own can be on a new pool too.
+    let mut custom = cpu().selecting("example.com/pool", "cpu");
+    custom.configuration.pools.identity_labels.push("example.com/pool".to_owned());
+    custom.is("suspicious: nodeSelector example.com/pool=cpu: cpu-pool has no nvidia.com/gpu");
+    custom.clone().selecting(POOL, "cpu-pool").is("absent (nodeSelector cloud.google.com/gke-nodepool=cpu-pool)");
+    custom.configuration.pools.provisioning = false;
+    custom.is("absent (nodeSelector example.com/pool=cpu)");
+}
+
+#[test]
+fn a_template_is_not_a_pod() {
+    // Only limits, an integer, and no toleration: the API server and its plugins complete pods, never templates.
+    let document = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a", "namespace": "n"},
+        "spec": {"selector": {"matchLabels": {"app": "a"}}, "template": {
+            "metadata": {"labels": {"app": "a"}},
+            "spec": {
+                "nodeSelector": {POOL: "gpu-pool"},
+                "containers": [{"name": "a", "image": "vllm/vllm-openai:v0.11.0", "resources": {"limits": {GPU: 1}}}]
+            }
+        }}
+    });
+    let mut world = world().object(&document);
+    let workload = world.view.workloads().next().cloned().unwrap();
+    world.needs = workload.pods.into_iter().next().unwrap();
+    let gpu: &[(&str, &str)] = &[(POOL, "gpu-pool")];
+    world.clone().node_with("g", gpu, &[(GPU, "NoSchedule")], GPU_NODE, GPU_NODE).is("present on node pool gpu-pool");
+    world = world.node("c", gpu, CPU_NODE);
+    let Landing::Absent { field, .. } = world.lands() else { panic!("not absent") };
+    assert_eq!(field, "spec.template.spec.nodeSelector[cloud.google.com/gke-nodepool]");
 }
 
 #[test]

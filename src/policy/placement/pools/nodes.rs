@@ -83,7 +83,8 @@ fn by_definition(definitions: &[Candidate], key: &str, name: &str) -> Verdict {
 }
 
 fn name(ask: &Ask<'_>, labels: &BTreeMap<String, String>) -> (String, String) {
-    let pool = ask.configuration.pools.identity_labels.iter().find_map(|key| labels.get(key));
+    let identity_labels = ask.configuration.pools.identity_labels.iter();
+    let pool = identity_labels.filter(|key| *key != KARPENTER && *key != COMPUTE_CLASS).find_map(|key| labels.get(key));
     match (pool, definition(labels)) {
         (Some(pool), _) => (pool.clone(), format!("node pool {pool}")),
         (None, Some((KARPENTER, made_by))) => {
