@@ -23,8 +23,11 @@ pub struct Fault {
     pub line: Option<usize>,
     /// Column in that line, from 1, in characters, when known.
     pub column: Option<usize>,
-    /// What is wrong, as a clause. Holds nothing of the value but the parser's own words.
+    /// What is wrong, as a clause. Holds nothing of the value.
     pub message: String,
+    /// prometheus-adapter cannot load it either. Otherwise it is only not read here: a form that its YAML or its regular
+    /// expressions may allow.
+    pub proven: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -98,6 +101,21 @@ struct Namer {
     metrics_query: Option<String>,
 }
 
+/// Why a rule gives no names: the field and what is wrong with it.
+struct Unusable {
+    field: &'static str,
+    proven: bool,
+}
+
+// === impl Unusable ===
+
+impl Unusable {
+    /// RE2 allows a few forms that the crate `regex` does not.
+    fn expression(field: &'static str) -> Self {
+        Self { field, proven: false }
+    }
+}
+
 // === impl Fault ===
 
 impl std::fmt::Display for Fault {
@@ -117,7 +135,8 @@ impl Reading {
         if !value.contains("seriesQuery") {
             return Ok(None);
         }
-        let fault = |message: String| Fault { key: key.to_owned(), line: None, column: None, message };
+        let fault =
+            |message: String, proven: bool| Fault { key: key.to_owned(), line: None, column: None, message, proven };
         let configuration: AdapterConfiguration = match serde_saphyr::from_str_with_options(value, options()) {
             Ok(configuration) => configuration,
             Err(error) if looks_like_rules(value) => {
@@ -126,7 +145,15 @@ impl Reading {
                 return Err(Fault {
                     line: location.and_then(|location| place(location.line())),
                     column: location.and_then(|location| place(location.column())),
-                    ..fault(describe(value))
+                    ..match serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(value, options()) {
+                        Err(_) => {
+                            fault("is not valid YAML, so prometheus-adapter cannot load its rules".to_owned(), true)
+                        }
+                        // The parser's own words would quote the value.
+                        Ok(_) => {
+                            fault("does not have the form of prometheus-adapter's configuration".to_owned(), false)
+                        }
+                    }
                 });
             }
             Err(_) => return Ok(None),
@@ -137,14 +164,17 @@ impl Reading {
             return Ok(None);
         }
         if rules.len().saturating_add(external.len()) > MAX_RULES {
-            return Err(fault(format!("holds more than {MAX_RULES} rules, which is more than is read")));
+            return Err(fault(format!("holds more than {MAX_RULES} rules, which is more than is read"), false));
         }
         let mut namers = Vec::new();
         for (list, by, rules) in
             [("rules", MakerKind::AdapterRule, rules), ("externalRules", MakerKind::ExternalAdapterRule, external)]
         {
             for (index, rule) in rules.into_iter().enumerate() {
-                namers.push(Namer::of(rule, by).map_err(|message| fault(format!("{list}[{index}].{message}")))?);
+                namers.push(
+                    Namer::of(rule, by)
+                        .map_err(|Unusable { field, proven }| fault(format!("{list}[{index}].{field}"), proven))?,
+                );
             }
         }
         Ok(Some(Self { rules: namers }))
@@ -168,35 +198,30 @@ fn looks_like_rules(value: &str) -> bool {
     })
 }
 
-/// What is wrong with a value that does not deserialise. A syntax error says nothing of the value; a wrong type would quote
-/// it, so that is only said to be one.
-fn describe(value: &str) -> String {
-    match serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(value, options()) {
-        Err(_) => "is not valid YAML, so prometheus-adapter cannot load its rules".to_owned(),
-        Ok(_) => "does not have the form of prometheus-adapter's configuration".to_owned(),
-    }
-}
-
 // === impl Namer ===
 
 impl Namer {
-    fn of(rule: AdapterRule, by: MakerKind) -> Result<Self, String> {
+    fn of(rule: AdapterRule, by: MakerKind) -> Result<Self, Unusable> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let name = rule.name.unwrap_or_default();
         let matches = given(name.matches).unwrap_or_else(|| ".*".to_owned());
-        let matches = pattern::compile(&matches).ok_or("name.matches is not a regular expression that can be read")?;
+        let matches = pattern::compile(&matches)
+            .ok_or(Unusable::expression("name.matches is not a regular expression that can be read"))?;
         let to = match (given(name.to), matches.captures_len()) {
             (Some(to), _) => to,
             (None, 1) => "$0".to_owned(),
             (None, 2) => "$1".to_owned(),
-            (None, _) => return Err("name.as must be given, since name.matches has several groups".to_owned()),
+            (None, _) => {
+                let field = "name.as must be given, since name.matches has several groups";
+                return Err(Unusable { field, proven: true });
+            }
         };
         let mut filters = Vec::new();
         for filter in rule.series_filters.unwrap_or_default() {
             for (expression, expected) in [(given(filter.is), true), (given(filter.is_not), false)] {
                 if let Some(expression) = expression {
                     let regex = pattern::compile(&expression)
-                        .ok_or("seriesFilters has a regular expression that cannot be read")?;
+                        .ok_or(Unusable::expression("seriesFilters has a regular expression that cannot be read"))?;
                     filters.push((regex, expected));
                 }
             }
@@ -227,11 +252,18 @@ impl Namer {
             makers.add(Made { name: self.to.clone(), by: self.by, object: object.clone(), from, kind });
             return;
         }
-        for (name, _) in series::catalogued().filter(|(name, _)| selects(name)) {
-            if let Some(made) = pattern::expand(&self.matches, &self.to, name) {
-                let (from, kind) = self.result(name);
-                makers.add(Made { name: made, by: self.by, object: object.clone(), from, kind });
-            }
+        // The result is the same for all series of a kind, and queries are slow to parse beside the rest.
+        let mut results: Vec<(MetricKind, &str, Vec<String>, Option<MetricKind>)> = Vec::new();
+        for (name, kind) in series::catalogued().filter(|(name, _)| selects(name)) {
+            let Some(made) = pattern::expand(&self.matches, &self.to, name) else { continue };
+            let known = results.iter().find(|(of, ..)| *of == kind).cloned();
+            let (_, first, from, result) = known.unwrap_or_else(|| {
+                let (from, result) = self.result(name);
+                results.push((kind, name, from.clone(), result));
+                (kind, name, from, result)
+            });
+            let from = from.iter().map(|series| series.replace(first, name)).collect();
+            makers.add(Made { name: made, by: self.by, object: object.clone(), from, kind: result });
         }
         // `$0` of an unanchored `.*` is the whole name: the rule hands on what it selects.
         let passes_through = self.to == "$0" && self.matches.as_str() == ".*";

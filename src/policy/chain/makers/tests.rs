@@ -268,7 +268,12 @@ rules:
     let made = makers(&adapter(configuration));
     assert_eq!(made.made, []);
     let reason = made.unreadable.unwrap();
-    assert!(reason.starts_with("config.yaml, line 6: "), "{reason}");
+    assert!(reason.starts_with("config.yaml, line 6: is not valid YAML"), "{reason}");
+    let (_, object) = Object::from_value(&adapter(configuration)).unwrap();
+    let Object::ConfigMap(config_map) = object else { panic!("a ConfigMap") };
+    let fault = adapter_rule::fault(&config_map).unwrap();
+    assert!(fault.proven && fault.key == "config.yaml" && fault.line == Some(6), "{fault:?}");
+    assert!(adapter_rule::is_adapter_configuration(&config_map));
 
     let view = view(&[adapter(configuration)]);
     let found = makers_for(&view, "anything", Some("vllm"));
@@ -286,8 +291,12 @@ fn an_adapter_configuration_of_another_form_is_unreadable_without_quoting_it() {
         "rules:\n- seriesQuery: x\n  name: {matches: '(a)(b)'}\n",
         "rules:\n- seriesQuery: x\n  seriesFilters: [{is: '['}]\n",
     ] {
-        let reason = makers(&adapter(configuration)).unreadable.unwrap();
-        assert!(!reason.contains("hidden"), "{reason}");
+        let (_, object) = Object::from_value(&adapter(configuration)).unwrap();
+        let Object::ConfigMap(config_map) = object else { panic!("a ConfigMap") };
+        let fault = adapter_rule::fault(&config_map).unwrap();
+        assert!(!fault.message.contains("hidden"), "{fault}");
+        // Go reads some scalars and expressions that Rust does not; only a missing `as` is wrong for both.
+        assert_eq!(fault.proven, configuration.contains("(a)(b)"), "{fault}");
     }
 }
 
