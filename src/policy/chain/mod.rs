@@ -19,7 +19,9 @@ mod relabelling;
 mod series;
 pub mod spelling;
 
+pub use adapter::Adapter;
 pub use makers::{Found, makers_for, makers_of};
+pub use spelling::{Form, Spelling};
 
 use super::engine::MetricKind;
 use super::finding::ObjectRef;
