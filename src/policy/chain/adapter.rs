@@ -100,12 +100,10 @@ fn of_service(namespace: &str, name: &str) -> Adapter {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
 
     use super::*;
-    use crate::policy::configuration::{Backend, Enforcement, Pools, Probes, Scope};
+    use crate::policy::configuration::Backend;
     use crate::policy::objects::Object;
 
     fn view(objects: &[serde_json::Value]) -> ClusterView {
@@ -124,28 +122,7 @@ mod tests {
     }
 
     fn configuration(kind: BackendKind) -> Configuration {
-        Configuration {
-            default_profile: String::new(),
-            max_replicas: 2,
-            backend: Backend { kind, ..Backend::default() },
-            scope: Scope::Inference,
-            enforcement: Enforcement::default(),
-            allow_skip: Vec::new(),
-            makers_first: false,
-            exempt: Vec::new(),
-            pools: Pools { complete: false, provisioning: true, items: Vec::new(), identity_labels: Vec::new() },
-            accelerator_resources: Vec::new(),
-            profiles: BTreeMap::new(),
-            inject_pod_annotations: false,
-            probes: Probes {
-                interval_seconds: 1,
-                settle_seconds: 1,
-                stale_after_seconds: 1,
-                per_minute: 1,
-                look_milliseconds: 1,
-                control: None,
-            },
-        }
+        Configuration { backend: Backend { kind, ..Backend::default() }, ..Configuration::default() }
     }
 
     #[test]

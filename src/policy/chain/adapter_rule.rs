@@ -142,19 +142,12 @@ impl Reading {
             Err(error) if looks_like_rules(value) => {
                 let location = error.location();
                 let place = |number: u64| usize::try_from(number).ok().filter(|number| *number > 0);
-                return Err(Fault {
+                return Err(syntax_fault(key, value).unwrap_or_else(|| Fault {
                     line: location.and_then(|location| place(location.line())),
                     column: location.and_then(|location| place(location.column())),
-                    ..match serde_saphyr::from_str_with_options::<serde::de::IgnoredAny>(value, options()) {
-                        Err(_) => {
-                            fault("is not valid YAML, so prometheus-adapter cannot load its rules".to_owned(), true)
-                        }
-                        // The parser's own words would quote the value.
-                        Ok(_) => {
-                            fault("does not have the form of prometheus-adapter's configuration".to_owned(), false)
-                        }
-                    }
-                });
+                    // The error's own words would quote the value.
+                    ..fault("does not have the form of prometheus-adapter's configuration".to_owned(), false)
+                }));
             }
             Err(_) => return Ok(None),
         };
@@ -182,7 +175,22 @@ impl Reading {
 }
 
 fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! { with_snippet: false }
+    // Long comments are common in these files; emitted, they count against a limit.
+    serde_saphyr::options! { with_snippet: false, emit_comments: false }
+}
+
+/// Where a value is not YAML at all, whatever it was meant to be.
+fn syntax_fault(key: &str, value: &str) -> Option<Fault> {
+    let mut options = granit_parser::Options::default();
+    options.emit_comments = false;
+    let error = granit_parser::Parser::new_from_str_with_options(value, options).find_map(Result::err)?;
+    Some(Fault {
+        key: key.to_owned(),
+        line: Some(error.marker().line()),
+        column: Some(error.marker().col().saturating_add(1)),
+        message: "is not valid YAML, so prometheus-adapter cannot load its rules".to_owned(),
+        proven: true,
+    })
 }
 
 /// Whether a text that does not parse was evidently meant as an adapter configuration: a top-level list of rules, and a

@@ -315,6 +315,13 @@ fn a_config_map_of_something_else_makes_nothing() {
 }
 
 #[test]
+fn an_adapter_configuration_may_hold_long_comments() {
+    let comments = "  # why this rule is here\n".repeat(200);
+    let made = makers(&adapter(&format!("rules:\n{comments}- seriesQuery: a\n{comments}  name: {{as: b}}\n")));
+    assert_eq!(names(&made), ["b"]);
+}
+
+#[test]
 fn unknown_fields_and_nulls_of_an_adapter_configuration_are_skipped() {
     let made = makers(&adapter(
         "resourceRules: {cpu: {}}\nexternalRules:\nrules:\n- seriesQuery: a\n  future: 1\n  name:\n  metricsQuery:\n",
