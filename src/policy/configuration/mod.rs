@@ -7,6 +7,16 @@ use serde::{Deserialize, Serialize};
 use super::objects::{Behavior, LabelSelector, Quantity, Taint};
 
 mod defaults;
+mod document;
+mod keys;
+mod read;
+#[cfg(test)]
+mod tests;
+
+/// The document's version.
+pub const API_VERSION: &str = "scalegate.dev/v1alpha1";
+/// The document's kind.
+pub const KIND: &str = "Configuration";
 
 /// What the administrator decides, with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,4 +228,38 @@ pub struct Probes {
     pub look_milliseconds: u64,
     /// A metric known to exist, asked on the same path.
     pub control: Option<String>,
+}
+
+/// What is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct ConfigurationProblem {
+    /// The field, as kubectl writes it; empty for the document itself.
+    pub field: String,
+    /// What is wrong with it: a clause that follows the field.
+    pub message: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+/// Reads a document strictly; names of rules are not checked.
+///
+/// # Errors
+/// Everything that is wrong with it; of values of a wrong type, the first.
+pub fn read(document: &serde_json::Value) -> Result<Configuration, Vec<ConfigurationProblem>> {
+    read::read(document, &[])
+}
+
+/// As [`read()`], with the ids of all rules, so that an unknown one is a problem too.
+///
+/// # Errors
+/// As [`read()`].
+pub fn read_with(document: &serde_json::Value, rule_ids: &[&str]) -> Result<Configuration, Vec<ConfigurationProblem>> {
+    read::read(document, rule_ids)
+}
+
+/// The JSON Schema of the document. It is strict about keys and types; names and ranges that depend on other fields are
+/// checked by [`read()`] alone.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(document::Document).to_value()
 }
