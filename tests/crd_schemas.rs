@@ -1,6 +1,8 @@
 //! Every object that is generated for Google Managed Prometheus is accepted by the genuine custom resource definitions,
 //! their validation rules, and the admission policies that GMP installs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 
 use cel::{Context, Program};

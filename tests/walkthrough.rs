@@ -1,11 +1,13 @@
 //! The profiles `server-metrics` and `gpu-metrics` generate, field by field, what the published walkthroughs write by
 //! hand for the same Deployment.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use scalegate::policy::configuration::{BackendKind, Configuration};
 use scalegate::policy::objects::{Object, Quantity};
 use scalegate::policy::render::{render, shared_gpu_objects};
 use scalegate::policy::settings::{self, LABEL, Wish};
-use scalegate::policy::workload::{self, Reading, Workload};
+use scalegate::policy::workload::{self, Workload};
 use serde_json::{Value, json};
 
 mod reference;
@@ -16,30 +18,7 @@ fn labelled(deployment: &Value, profile: &str) -> Workload {
     deployment["metadata"]["labels"] = json!({ LABEL: profile });
     let (_, object) = Object::from_value(&deployment).unwrap();
     let Object::Workload(object) = object else { panic!("not a workload") };
-    let read = workload::read(&object, &|_| None);
-    // What is compared here is rendering, so the facts about the server are given; reading them has tests of its own.
-    let server: Reading = serde_json::from_value(json!({ "server": {
-        "engine": "vllm",
-        "version": "0.11.0",
-        "evidence": "image vllm/vllm-openai:v0.11.0",
-        "container": "inference-server",
-        "path": "spec.template.spec.containers[0]",
-        "port": { "explicit": { "number": 8081, "source": "--port in args[3]" } },
-        "metricsPath": "/metrics",
-        "argumentsComplete": true,
-        "maxNumSeqs": 64,
-        "dataParallel": 1,
-        "devicesUsed": 1,
-        "servedModel": null,
-        "hiddenMetricsFor": null,
-        "logStatsDisabled": false,
-        "useV1": null,
-        "cpu": false,
-        "shutdownTimeout": null,
-        "preStopSeconds": null,
-    } }))
-    .unwrap();
-    Workload { server, ..read }
+    workload::read(&object, &|_| None)
 }
 
 fn rendered(deployment: &Value, profile: &str) -> Vec<Value> {

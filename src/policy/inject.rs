@@ -88,7 +88,7 @@ pub fn inject_named(
             .unwrap_or_default(),
     };
     if !metadata_has_annotations {
-        return whole(wanted);
+        return whole(&wanted);
     }
     KEYS.iter().filter_map(|name| operation(metadata, name, wanted.get(name))).collect()
 }
@@ -123,7 +123,7 @@ fn annotations(
 }
 
 /// The patch where there is no map to add to.
-fn whole(wanted: BTreeMap<&'static str, String>) -> Vec<Operation> {
+fn whole(wanted: &BTreeMap<&'static str, String>) -> Vec<Operation> {
     if wanted.is_empty() {
         return Vec::new();
     }

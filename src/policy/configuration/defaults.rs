@@ -15,21 +15,6 @@ const IDENTITY_LABELS: [&str; 4] = [
     "kubernetes.azure.com/agentpool",
     "karpenter.sh/nodepool",
 ];
-/// Extended resources of the device plugins that inference servers run on; a `*` at the end matches any rest.
-const ACCELERATOR_RESOURCES: [&str; 11] = [
-    "nvidia.com/gpu",
-    "nvidia.com/gpu.shared",
-    "nvidia.com/mig-*",
-    "amd.com/gpu",
-    "google.com/tpu",
-    "gpu.intel.com/i915",
-    "gpu.intel.com/xe",
-    "habana.ai/gaudi",
-    "aws.amazon.com/neuron",
-    "aws.amazon.com/neuroncore",
-    "microsoft.com/directx",
-];
-
 impl Default for Configuration {
     fn default() -> Self {
         Self {
@@ -42,7 +27,7 @@ impl Default for Configuration {
             makers_first: false,
             exempt: Vec::new(),
             pools: Pools::default(),
-            accelerator_resources: ACCELERATOR_RESOURCES.map(str::to_owned).to_vec(),
+            accelerator_resources: Vec::new(),
             profiles: BTreeMap::new(),
             inject_pod_annotations: false,
             probes: Probes::default(),

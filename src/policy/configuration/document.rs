@@ -45,7 +45,7 @@ pub(super) struct Document {
     pub(super) exempt: Option<Vec<ExemptionForm>>,
     /// Node pools, as far as the cluster cannot tell them.
     pub(super) pools: Option<PoolsForm>,
-    /// Extended resources that count as accelerators; a `*` at the end matches any rest. Replaces the default list.
+    /// Extended resources that count as accelerators, beside those of the known device plugins.
     pub(super) accelerator_resources: Option<Vec<String>>,
     /// Profiles beside the built-in ones, by name. A built-in name cannot be taken.
     pub(super) profiles: Option<BTreeMap<String, ProfileForm>>,

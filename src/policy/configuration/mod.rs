@@ -39,7 +39,7 @@ pub struct Configuration {
     pub exempt: Vec<Exemption>,
     /// Node pools that the cluster itself cannot tell.
     pub pools: Pools,
-    /// Extended resources that count as accelerators.
+    /// Extended resources that count as accelerators, beside those of the known device plugins.
     pub accelerator_resources: Vec<String>,
     /// Profiles beside the built-in ones.
     pub profiles: BTreeMap<String, Profile>,

@@ -179,16 +179,10 @@ impl Reader<'_> {
         }
         let accelerator_resources = document.accelerator_resources.unwrap_or(default.accelerator_resources);
         for (index, name) in accelerator_resources.iter().enumerate() {
-            let plain = name.strip_suffix('*').map_or(name.as_str(), |stem| stem.trim_end_matches('-'));
-            if let Err(bad) = values::label_key(plain) {
-                self.bad(
-                    &format!("acceleratorResources[{index}]"),
-                    name,
-                    BadValue {
-                        problem: "is not the name of a resource".to_owned(),
-                        allowed: bad.allowed.replace("team", "gpu"),
-                    },
-                );
+            if values::label_key(name).is_err() {
+                let message = format!("{} is not the name of a resource", values::shown(name));
+                let hint = "write a name such as example.com/gpu".to_owned();
+                self.problem(&format!("acceleratorResources[{index}]"), message, Some(hint));
             }
         }
         Configuration {
@@ -379,10 +373,10 @@ impl Reader<'_> {
         }
         let min_nodes = self.in_range(&format!("{field}.minNodes"), form.min_nodes, 0, MAX_COUNT);
         let max_nodes = self.in_range(&format!("{field}.maxNodes"), form.max_nodes, 0, MAX_COUNT);
-        if let (Some(least), Some(most)) = (min_nodes, max_nodes) {
-            if least > most {
-                self.problem(&format!("{field}.minNodes"), format!("{least} is above maxNodes, {most}"), None);
-            }
+        if let (Some(least), Some(most)) = (min_nodes, max_nodes)
+            && least > most
+        {
+            self.problem(&format!("{field}.minNodes"), format!("{least} is above maxNodes, {most}"), None);
         }
         DeclaredPool { name: form.name, labels, taints, allocatable, min_nodes, max_nodes }
     }

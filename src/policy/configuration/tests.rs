@@ -71,7 +71,7 @@ fn every_field_is_read() {
                 }],
                 "identityLabels": ["example.com/pool"],
             },
-            "acceleratorResources": ["nvidia.com/gpu", "nvidia.com/mig-*"],
+            "acceleratorResources": ["example.com/npu"],
             "profiles": { "batch": {
                 "metrics": [
                     { "signal": "requestsRunning", "ceilingPercent": 70, "otherwise": 8 },

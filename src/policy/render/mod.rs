@@ -178,20 +178,21 @@ fn plan(workload: &Workload, settings: &Settings, configuration: &Configuration)
             notes.push("the server runs with --disable-log-stats, and may export none of these metrics".to_owned());
         }
     }
-    if let (Some(port), BackendKind::PrometheusOperator) = (scrape, backend) {
-        if !serving.declared_ports.contains(&port) {
-            notes.push(format!(
-                "declare containerPort {port} on the container: the Prometheus Operator keeps only targets whose pods \
-                 declare the port"
-            ));
-        }
+    if let (Some(port), BackendKind::PrometheusOperator) = (scrape, backend)
+        && !serving.declared_ports.contains(&port)
+    {
+        notes.push(format!(
+            "declare containerPort {port} on the container: the Prometheus Operator keeps only targets whose pods \
+             declare the port"
+        ));
     }
     Ok(Plan { serving, metrics, scrape, notes })
 }
 
 /// `apiVersion`, `kind` and `metadata` in the order that kubectl prints them; `spec` follows.
 fn object(api_version: &str, kind: &str, metadata: Value, spec: Value) -> Value {
-    json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec })
+    let members = [("apiVersion", json!(api_version)), ("kind", json!(kind)), ("metadata", metadata), ("spec", spec)];
+    Value::Object(members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// Metadata of an object that belongs to a workload: its namespace, and no label but ours.

@@ -104,16 +104,13 @@ fn check_key(key: &str, place: Place, metadata: &ObjectMeta, denied: &mut Vec<Fi
         _ => {
             let message = format!("unknown {} {}", place.word(), values::shown(key));
             let known = std::iter::once(LABEL_NAME).chain(ANNOTATIONS).chain(std::iter::once(ADOPT_NAME));
-            match nearest(name, known) {
-                Some(meant) => {
-                    let kind = if meant == LABEL_NAME { "label" } else { "annotation" };
-                    let hint = format!("did you mean the {kind} {PREFIX}{meant}?");
-                    denied.push(Finding::deny(place.field(key), key, message).hint(hint));
-                }
-                None => {
-                    let hint = format!("nothing reads it; known annotations: {}", ANNOTATIONS.join(", "));
-                    warnings.push(Finding::warn(place.field(key), key, message).hint(hint));
-                }
+            if let Some(meant) = nearest(name, known) {
+                let kind = if meant == LABEL_NAME { "label" } else { "annotation" };
+                let hint = format!("did you mean the {kind} {PREFIX}{meant}?");
+                denied.push(Finding::deny(place.field(key), key, message).hint(hint));
+            } else {
+                let hint = format!("nothing reads it; known annotations: {}", ANNOTATIONS.join(", "));
+                warnings.push(Finding::warn(place.field(key), key, message).hint(hint));
             }
         }
     }

@@ -101,28 +101,22 @@ pub fn read(metadata: &ObjectMeta, configuration: &Configuration) -> Read {
             Wish::Unlabelled
         }
         Some(profiles::DISABLED) => Wish::Disabled,
-        Some(value) => match profile(value, configuration) {
-            Ok((name, profile)) => {
+        Some(value) => {
+            let name = if value == profiles::ENABLED { configuration.default_profile.as_str() } else { value };
+            if let Some(profile) = profiles::find(name, configuration) {
+                let name = name.to_owned();
                 Wish::Enabled(annotations::settings(name, profile, metadata, configuration, &mut denied, &mut warnings))
-            }
-            Err(finding) => {
-                denied.push(finding);
+            } else {
+                denied.push(no_profile(value, configuration));
                 Wish::Unlabelled
             }
-        },
+        }
     };
     Read { wish: if denied.is_empty() { Ok(wish) } else { Err(denied) }, warnings }
 }
 
-/// The profile that a label value means.
-fn profile(
-    value: &str,
-    configuration: &Configuration,
-) -> Result<(String, crate::policy::configuration::Profile), Finding> {
-    let name = if value == profiles::ENABLED { configuration.default_profile.as_str() } else { value };
-    if let Some(found) = profiles::find(name, configuration) {
-        return Ok((name.to_owned(), found));
-    }
+/// The finding on a label value that is no profile.
+fn no_profile(value: &str, configuration: &Configuration) -> Finding {
     let allowed = profiles::label_values(configuration);
     let meant = match value.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Some(profiles::ENABLED),
@@ -134,7 +128,7 @@ fn profile(
         Some(meant) => format!("did you mean {meant:?}? Known: {}", allowed.join(", ")),
         None => format!("write one of {}", allowed.join(", ")),
     };
-    Err(Finding::deny(keys::label_field(LABEL), value, message).hint(hint))
+    Finding::deny(keys::label_field(LABEL), value, message).hint(hint)
 }
 
 #[cfg(test)]
