@@ -1,8 +1,16 @@
 //! What each inference server exports: metric, type, unit, and in which releases.
 
+mod dcgm;
+mod gke;
+mod resolve;
+mod vllm;
+mod vllm_table;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use resolve::{AliasKind, Resolved, histogram_child, resolve};
 
 /// An engine with a catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -110,6 +118,27 @@ pub enum Presence {
     },
     /// Between two samples, newer than the catalogue, or either engine generation may run.
     Unknown,
+}
+
+/// The metric of exactly that name: with the prefix `vllm:`, as `DCGM_FI_...`, or `kubernetes.io|container|accelerator|...`.
+/// Series of a histogram are found by [`histogram_child`], other spellings by [`resolve`].
+pub fn lookup(name: &str) -> Option<&'static Metric> {
+    metrics().find(|metric| metric.name == name)
+}
+
+/// Every catalogued metric.
+pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+    vllm_table::TABLE.iter().map(|row| &row.metric).chain(&dcgm::FIELDS).chain(&gke::METRICS)
+}
+
+/// Whether a release exports a metric. `hidden_for` is the value of `--show-hidden-metrics-for-version`, as written;
+/// `use_v1` is `VLLM_USE_V1`, where it is set. [`Presence::Unknown`] wherever the catalogue proves nothing, and for metrics
+/// that the engine does not export.
+pub fn presence(metric: &Metric, version: Version, hidden_for: Option<&str>, use_v1: Option<bool>) -> Presence {
+    match metric.exporter {
+        Exporter::Engine(Engine::Vllm) => vllm::presence(metric, version, hidden_for, use_v1),
+        Exporter::Dcgm | Exporter::GkeSystem => Presence::Unknown,
+    }
 }
 
 // === impl Version ===
