@@ -43,8 +43,17 @@ pub(super) struct Found {
     pub run: Run,
     /// It stands in a shell script.
     pub script: bool,
-    /// The script installs vLLM first: of this release, or of one that cannot be told.
-    pub installed: Option<Option<Version>>,
+    /// The script installs vLLM first.
+    pub installed: Option<Installed>,
+}
+
+/// Which vLLM a start script installs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Installed {
+    /// This release.
+    Release(Version),
+    /// One that cannot be told.
+    Unknown,
 }
 
 /// What a command may look at beside its words.
@@ -158,6 +167,9 @@ fn analyse(words: &[String], around: &Surroundings<'_, '_>, used: &mut BTreeSet<
         } else if shell::assignment(word).is_none() && !wrapped {
             if let Some(script) = script_file(word, around, used) {
                 return script_text(&script, rest, around, used, depth);
+            }
+            if program.ends_with(".sh") {
+                return Found { script: true, ..Found::of(Run::Hidden) };
             }
             break;
         }
@@ -285,7 +297,7 @@ fn rank(run: &Run) -> u8 {
 }
 
 /// Whether a command installs vLLM, and which release.
-fn installs_vllm(words: &[String]) -> Option<Option<Version>> {
+fn installs_vllm(words: &[String]) -> Option<Installed> {
     let program = |word: &String| matches!(word.rsplit('/').next(), Some("pip" | "pip3" | "uv"));
     let module = words.iter().any(|word| word == "pip");
     if !(words.first().is_some_and(program) || module) || !words.iter().any(|word| word == "install") {
@@ -298,8 +310,8 @@ fn installs_vllm(words: &[String]) -> Option<Option<Version>> {
             None => rest,
         };
         match rest.strip_prefix("==") {
-            Some(version) => Some(plain_release(version)),
-            None => (rest.is_empty() || rest.starts_with(['>', '<', '~', '!', ' '])).then_some(None),
+            Some(version) => Some(plain_release(version).map_or(Installed::Unknown, Installed::Release)),
+            None => (rest.is_empty() || rest.starts_with(['>', '<', '~', '!', ' '])).then_some(Installed::Unknown),
         }
     })
 }

@@ -1,10 +1,10 @@
 //! Which container is the inference server, told by its image, command and arguments: never by a name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::engine::{Engine, Version};
 use super::super::objects::{ConfigMap, Container, PodSpec};
-use super::command::{self, Found, Mounted, Run, Surroundings};
+use super::command::{self, Found, Installed, Mounted, Run, Surroundings};
 use super::environment::{Environment, Variable};
 use super::flags::{self, Flag, Flags};
 use super::image::{Image, Known};
@@ -36,11 +36,7 @@ struct Judged {
 }
 
 /// Reads the pod's server. The ConfigMaps that the reading depends on are added to `used`.
-pub(super) fn read(
-    pod: &Pod<'_, '_>,
-    annotations: &std::collections::BTreeMap<String, String>,
-    used: &mut BTreeSet<String>,
-) -> Reading {
+pub(super) fn read(pod: &Pod<'_, '_>, annotations: &BTreeMap<String, String>, used: &mut BTreeSet<String>) -> Reading {
     let wanted = annotations.get(CONTAINER);
     let stated = annotations.get(ENGINE).is_some_and(|engine| engine == "vllm");
     let containers = pod.spec.containers.iter().enumerate().map(|(index, one)| (one, format!("containers[{index}]")));
@@ -182,12 +178,12 @@ fn vllm(
         Flag::Value(name, _) => match config(name, around, used) {
             Ok((config_map, mut before)) => {
                 from_file = before.len();
-                file = format!("key of ConfigMap {config_map}, which --config names");
+                file = format!("ConfigMap {config_map}, which --config names");
                 before.extend(arguments.iter().cloned());
                 flags = Flags::read(&before, serve);
             }
             Err(()) => {
-                hidden = Some("the port may come from the file that --config names, which is not in view".to_owned())
+                hidden = Some("the port may come from the file that --config names, which is not in view".to_owned());
             }
         },
     }
@@ -260,11 +256,11 @@ fn release(container: &Container, image: &Image<'_>, found: &Found) -> (Option<V
         (_, None) => format!("annotation {ENGINE}"),
     };
     match found.installed {
-        Some(Some(version)) => {
+        Some(Installed::Release(version)) => {
             evidence.push_str(", which installs the release");
             (Some(version), evidence)
         }
-        Some(None) => (None, evidence),
+        Some(Installed::Unknown) => (None, evidence),
         None => (image.release(), evidence),
     }
 }

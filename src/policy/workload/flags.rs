@@ -183,13 +183,12 @@ impl Flags {
             let follows = |at: usize| arguments.get(at).is_some_and(|next| !starts_like_flag(next));
             let value = match takes {
                 _ if joined.is_some() => joined,
-                Nothing => None,
                 One | Many if follows(at) => {
                     let value = arguments.get(at).cloned();
                     at += 1;
                     value
                 }
-                One | Many => None,
+                Nothing | One | Many => None,
             };
             // `--new-switch $EXTRA_ARGS`: a variable may hold more than the value of a flag that is not in the tables.
             let hides = |text: &String| is_unknown(text) && !text.contains(['/', ':', '.']);
@@ -264,9 +263,8 @@ impl Flags {
         let all = READ.iter().map(|row| (row.0, row.2)).chain(NEIGHBOURS);
         let meant: Vec<_> = all.filter(|row| row.0.starts_with(&name)).collect();
         match meant.as_slice() {
-            [] => Found::Other,
             // vLLM looks for the literal `--config` before argparse sees it.
-            [("config", _)] => Found::Other,
+            [] | [("config", _)] => Found::Other,
             [(name, takes)] => Found::Flag(name, *takes),
             several => {
                 self.ambiguous.extend(several.iter().map(|row| row.0));

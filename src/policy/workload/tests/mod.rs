@@ -12,11 +12,11 @@ use super::super::objects::{ConfigMap, Object};
 use super::{Port, Reading, Server, Workload, read};
 
 /// A Deployment with one container, described as JSON.
-fn deployment(container: Value) -> Value {
-    with_pod_spec(json!({ "containers": [container] }))
+fn deployment(container: &Value) -> Value {
+    with_pod_spec(&json!({ "containers": [container] }))
 }
 
-fn with_pod_spec(spec: Value) -> Value {
+fn with_pod_spec(spec: &Value) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -42,12 +42,12 @@ fn workload(object: &Value) -> Workload {
     workload_with(object, &[])
 }
 
-fn reading(container: Value) -> Reading {
+fn reading(container: &Value) -> Reading {
     workload(&deployment(container)).server
 }
 
 #[track_caller]
-fn server(container: Value) -> Server {
+fn server(container: &Value) -> Server {
     match reading(container) {
         Reading::Server(server) => server,
         other => panic!("no server: {other:?}"),
@@ -56,14 +56,15 @@ fn server(container: Value) -> Server {
 
 /// A server of an image that starts vLLM, with these arguments.
 #[track_caller]
+#[allow(clippy::needless_pass_by_value)]
 fn with_args(args: Value) -> Server {
-    server(json!({ "name": "main", "image": "vllm/vllm-openai:v0.11.0", "args": args }))
+    server(&json!({ "name": "main", "image": "vllm/vllm-openai:v0.11.0", "args": args }))
 }
 
 /// A server that this shell script starts.
 #[track_caller]
 fn with_script(script: &str) -> Server {
-    server(json!({ "name": "main", "image": "vllm/vllm-openai:v0.11.0", "command": ["/bin/sh", "-c", script] }))
+    server(&json!({ "name": "main", "image": "vllm/vllm-openai:v0.11.0", "command": ["/bin/sh", "-c", script] }))
 }
 
 fn number(server: &Server) -> Option<u16> {
