@@ -1,25 +1,12 @@
 //! What is known of a series by its name alone.
 
-use super::super::engine::MetricKind;
+use super::super::engine::{self, Exporter, MetricKind};
 
-/// Names that are catalogued, with their types.
+/// Series that are catalogued, with their types. System metrics of GKE are not among them: they are no series, and no
+/// query and no relabelling meets them.
 pub(super) fn catalogued() -> impl Iterator<Item = (&'static str, MetricKind)> {
-    KNOWN.iter().copied()
+    engine::metrics().filter(|metric| metric.exporter != Exporter::GkeSystem).map(|metric| (metric.name, metric.kind))
 }
-
-const KNOWN: &[(&str, MetricKind)] = &[
-    ("vllm:num_requests_running", MetricKind::Gauge),
-    ("vllm:num_requests_waiting", MetricKind::Gauge),
-    ("vllm:kv_cache_usage_perc", MetricKind::Gauge),
-    ("vllm:gpu_cache_usage_perc", MetricKind::Gauge),
-    ("vllm:prompt_tokens_total", MetricKind::Counter),
-    ("vllm:generation_tokens_total", MetricKind::Counter),
-    ("vllm:num_preemptions_total", MetricKind::Counter),
-    ("vllm:iteration_tokens_total", MetricKind::Histogram),
-    ("vllm:time_to_first_token_seconds", MetricKind::Histogram),
-    ("vllm:e2e_request_latency_seconds", MetricKind::Histogram),
-    ("DCGM_FI_DEV_GPU_UTIL", MetricKind::Gauge),
-];
 
 /// What a series is: as catalogued, or a histogram's own series, or a counter by Prometheus' convention on names. `None`
 /// when its name does not tell.
