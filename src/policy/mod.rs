@@ -8,12 +8,16 @@
 
 pub mod chain;
 pub mod configuration;
+pub mod decision;
 pub mod engine;
+pub mod facts;
 pub mod finding;
 pub mod inject;
+pub mod judge;
 pub mod objects;
 pub mod placement;
 pub mod render;
+pub mod rules;
 pub mod settings;
 pub mod view;
 pub mod workload;

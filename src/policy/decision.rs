@@ -1,0 +1,133 @@
+//! Findings -> verdict. This file alone turns certainty and enforcement into deny, warn or note.
+
+use super::configuration::{Configuration, Exemption, Level};
+use super::facts::Stage;
+use super::finding::{Certainty, Finding, Severity};
+use super::objects::ObjectMeta;
+use super::rules::Rule;
+use super::settings;
+use super::view::ClusterView;
+
+/// What becomes of a subject.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What is said: denials, warnings and, in a review, notes.
+    pub findings: Vec<Finding>,
+    /// What only logs, metrics and reports show (`audit`).
+    pub audit: Vec<Finding>,
+}
+
+// === impl Decision ===
+
+impl Decision {
+    /// Whether nothing denies.
+    pub fn allowed(&self) -> bool {
+        !self.findings.iter().any(|finding| finding.severity == Severity::Deny)
+    }
+
+    /// The findings of one severity.
+    pub fn of(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(move |finding| finding.severity == severity)
+    }
+
+    /// All denials in one message, since the user sees only one.
+    pub fn message(&self) -> String {
+        let lines: Vec<String> = self.of(Severity::Deny).map(Finding::sentence).collect();
+        lines.join("\n")
+    }
+
+    /// The warnings, each a line.
+    pub fn warnings(&self) -> Vec<String> {
+        self.of(Severity::Warn).map(Finding::sentence).collect()
+    }
+}
+
+impl Finding {
+    /// The finding as one line: rule, field, what is wrong and what to write instead.
+    pub fn sentence(&self) -> String {
+        let place = if self.field.is_empty() { String::new() } else { format!("{}: ", self.field) };
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("[{}] {place}{}{hint}", self.rule, self.message)
+    }
+}
+
+/// Applies enforcement, exemptions, skips and the ratchet to what the rules said.
+///
+/// `before` are the findings that the object had before the change, judged against the same view: what was wrong already
+/// does not deny the change.
+pub(super) fn decide(
+    findings: Vec<(&'static Rule, Finding)>,
+    before: &[(&'static Rule, Finding)],
+    metadata: &ObjectMeta,
+    stage: Stage,
+    view: &ClusterView,
+    configuration: &Configuration,
+) -> Decision {
+    let mut decision = Decision::default();
+    for (rule, mut finding) in findings {
+        if exempt(rule, metadata, configuration) || skipped(rule, metadata, configuration) {
+            continue;
+        }
+        let level = level(rule, metadata, view, configuration);
+        if level == Level::Off {
+            continue;
+        }
+        if finding.severity == Severity::Warn
+            && finding.certainty == Certainty::Proven
+            && level == Level::Deny
+            && rule.default == Level::Warn
+        {
+            finding.severity = Severity::Deny;
+        }
+        let had_it = before.iter().any(|(other, old)| other.id == rule.id && old.value == finding.value);
+        if finding.severity == Severity::Deny
+            && (finding.certainty != Certainty::Proven || level < Level::Deny || had_it)
+        {
+            finding.severity = Severity::Warn;
+        }
+        if level == Level::Audit {
+            decision.audit.push(finding);
+        } else if finding.severity > Severity::Note || stage == Stage::Review {
+            decision.findings.push(finding);
+        }
+    }
+    decision
+}
+
+/// The level of a rule for an object: the namespace's word before the cluster's, a rule's before the mode's, else the rule's
+/// own default. A mode caps; it never makes a warning rule deny.
+fn level(rule: &Rule, metadata: &ObjectMeta, view: &ClusterView, configuration: &Configuration) -> Level {
+    let enforcement = &configuration.enforcement;
+    let capped = |mode: Level| mode.min(rule.default);
+    if let Some(namespace) = &metadata.namespace {
+        let labels = view.namespace_labels(namespace);
+        if let Some(own) = enforcement.namespaces.iter().find(|own| own.selector.matches(&labels)) {
+            if let Some(level) = own.rules.get(rule.id).copied().or_else(|| own.mode.map(capped)) {
+                return level;
+            }
+        }
+    }
+    let global = enforcement.rules.get(rule.id).copied().or_else(|| enforcement.mode.map(capped));
+    global.unwrap_or(rule.default)
+}
+
+fn exempt(rule: &Rule, metadata: &ObjectMeta, configuration: &Configuration) -> bool {
+    let matches = |patterns: &[String], text: &str| {
+        patterns.is_empty()
+            || patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => text.starts_with(start),
+                None => pattern == text,
+            })
+    };
+    configuration.exempt.iter().any(|Exemption { namespaces, names, rules }| {
+        matches(namespaces, metadata.namespace.as_deref().unwrap_or_default())
+            && matches(names, &metadata.name)
+            && (rules.is_empty() || rules.iter().any(|id| id == rule.id))
+    })
+}
+
+fn skipped(rule: &Rule, metadata: &ObjectMeta, configuration: &Configuration) -> bool {
+    let asked = metadata.annotations.get(settings::SKIP);
+    configuration.allow_skip.iter().any(|id| id == rule.id)
+        && asked.is_some_and(|rules| rules.split(',').any(|id| id.trim() == rule.id))
+}

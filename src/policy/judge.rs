@@ -1,0 +1,140 @@
+//! The one entry for webhook, controller and reviewer: an object and a view in, a decision out.
+
+use super::decision::{Decision, decide};
+use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, Stage, WorkloadFacts};
+use super::finding::Finding;
+use super::objects::{Hpa, Object, ObjectMeta, ScaledObject, TypeMeta, WorkloadObject};
+use super::rules::{ALL, Rule};
+
+type Said = Vec<(&'static Rule, Finding)>;
+
+/// Judges an object. `old` is what it was before an update; `order` its place among the view's autoscalers, when only earlier
+/// ones count.
+pub fn judge(
+    of: &TypeMeta,
+    object: &Object,
+    old: Option<&Object>,
+    order: Option<u64>,
+    context: &Context<'_>,
+) -> Decision {
+    let metadata = object.metadata();
+    if metadata.deletion_timestamp.is_some() || old.is_some_and(|old| unchanged(object, old)) {
+        return Decision::default();
+    }
+    let said = findings(of, object, old, order, context);
+    let before = match old {
+        Some(old) if !said.is_empty() => findings(of, old, None, order, context),
+        _ => Said::new(),
+    };
+    decide(said, &before, metadata, context.stage, context.view, context.configuration)
+}
+
+/// Judges a document of a file by the rules on files.
+pub fn judge_document(document: &DocumentFacts, context: &Context<'_>) -> Decision {
+    let mut said = Said::new();
+    for rule in ALL {
+        if let Some(check) = rule.checks.document {
+            collect(&mut said, rule, &document.object, check(document, context));
+        }
+    }
+    let metadata = ObjectMeta {
+        name: document.object.name.clone(),
+        namespace: document.object.namespace.clone(),
+        ..ObjectMeta::default()
+    };
+    decide(said, &[], &metadata, context.stage, context.view, context.configuration)
+}
+
+fn findings(of: &TypeMeta, object: &Object, old: Option<&Object>, order: Option<u64>, context: &Context<'_>) -> Said {
+    match object {
+        Object::Hpa(hpa) => of_hpa(of, hpa, order, context),
+        Object::ScaledObject(scaled_object) => of_scaled_object(of, scaled_object, order, context),
+        Object::Workload(workload) => {
+            let old = match old {
+                Some(Object::Workload(old)) => Some(old),
+                _ => None,
+            };
+            of_workload(of, workload, old, context)
+        }
+        _ => Said::new(),
+    }
+}
+
+fn of_hpa(of: &TypeMeta, hpa: &Hpa, order: Option<u64>, context: &Context<'_>) -> Said {
+    let facts = HpaFacts::new(of, hpa, order, context);
+    let mut said = Said::new();
+    if facts.in_scope(context.configuration) {
+        for rule in asked(context) {
+            if let Some(check) = rule.checks.hpa {
+                collect(&mut said, rule, &facts.object, check(&facts, context));
+            }
+        }
+    }
+    said
+}
+
+fn of_scaled_object(of: &TypeMeta, scaled_object: &ScaledObject, order: Option<u64>, context: &Context<'_>) -> Said {
+    let facts = ScaledObjectFacts::new(of, scaled_object, order, context);
+    let mut said = Said::new();
+    if facts.in_scope(context.configuration) {
+        for rule in asked(context) {
+            if let Some(check) = rule.checks.scaled_object {
+                collect(&mut said, rule, &facts.object, check(&facts, context));
+            }
+        }
+    }
+    said
+}
+
+fn of_workload(of: &TypeMeta, workload: &WorkloadObject, old: Option<&WorkloadObject>, context: &Context<'_>) -> Said {
+    let facts = WorkloadFacts::new(of, workload, old, context);
+    let mut said = Said::new();
+    if facts.in_scope(context) {
+        for rule in asked(context) {
+            if let Some(check) = rule.checks.workload {
+                collect(&mut said, rule, &facts.object, check(&facts, context));
+            }
+        }
+    }
+    said
+}
+
+fn asked(context: &Context<'_>) -> impl Iterator<Item = &'static Rule> + use<> {
+    let review = context.stage == Stage::Review;
+    ALL.iter().copied().filter(move |rule| review || rule.at_admission)
+}
+
+fn collect(said: &mut Said, rule: &'static Rule, object: &super::finding::ObjectRef, findings: Vec<Finding>) {
+    said.extend(
+        findings
+            .into_iter()
+            .map(|finding| (rule, Finding { rule: rule.id.to_owned(), object: object.clone(), ..finding })),
+    );
+}
+
+/// Whether a change leaves alone everything that rules judge: status, managed fields and foreign metadata may differ.
+fn unchanged(object: &Object, old: &Object) -> bool {
+    match (object, old) {
+        (Object::Hpa(new), Object::Hpa(old)) => {
+            new.spec == old.spec && new.api_version == old.api_version && ours(&new.metadata) == ours(&old.metadata)
+        }
+        (Object::ScaledObject(new), Object::ScaledObject(old)) => {
+            new.spec == old.spec && ours(&new.metadata) == ours(&old.metadata)
+        }
+        (Object::Workload(new), Object::Workload(old)) => {
+            new.replicas == old.replicas
+                && new.selector == old.selector
+                && new.template == old.template
+                && new.lws == old.lws
+                && ours(&new.metadata) == ours(&old.metadata)
+        }
+        _ => false,
+    }
+}
+
+/// The labels and annotations that are addressed to us; what we write ourselves is nobody's input.
+fn ours(metadata: &ObjectMeta) -> Vec<(&str, &str)> {
+    let all = metadata.labels.iter().chain(&metadata.annotations);
+    let ours = all.filter(|(key, _)| key.starts_with(super::settings::PREFIX));
+    ours.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}

@@ -1,0 +1,75 @@
+//! One rule a file, its documentation and its examples in the same file.
+//!
+//! To add one: write `rules/my_rule.rs` with a `pub(super) static RULE`, list it in [`ALL`], and give it a failing and a
+//! passing case under `tests/cases/my-rule/`.
+
+#[cfg(test)]
+pub(crate) mod testing;
+
+use super::configuration::Level;
+use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, WorkloadFacts};
+use super::finding::Finding;
+
+/// A rule.
+pub struct Rule {
+    /// Stable: configurations, annotations, metrics and reports name it.
+    pub id: &'static str,
+    /// Its level where the configuration says nothing.
+    pub default: Level,
+    /// Whether the webhook asks it too, or only a review does.
+    pub at_admission: bool,
+    /// One line for the table of rules.
+    pub summary: &'static str,
+    /// What `explain` prints: why it matters, what to do, when it is silent.
+    pub explain: &'static str,
+    /// Documents in which it has something to say.
+    pub failing: &'static str,
+    /// The same, mended.
+    pub passing: &'static str,
+    /// What it looks at.
+    pub checks: Checks,
+}
+
+/// A rule's functions, one for each kind of subject that it looks at.
+#[derive(Clone, Copy, Default)]
+pub struct Checks {
+    /// On HorizontalPodAutoscalers in scope.
+    pub hpa: Option<fn(&HpaFacts<'_>, &Context<'_>) -> Vec<Finding>>,
+    /// On ScaledObjects in scope.
+    pub scaled_object: Option<fn(&ScaledObjectFacts<'_>, &Context<'_>) -> Vec<Finding>>,
+    /// On workloads in scope.
+    pub workload: Option<fn(&WorkloadFacts<'_>, &Context<'_>) -> Vec<Finding>>,
+    /// On documents of files.
+    pub document: Option<fn(&DocumentFacts, &Context<'_>) -> Vec<Finding>>,
+}
+
+// === impl Checks ===
+
+impl Checks {
+    /// Looks at nothing; for `..Checks::NONE` in a static.
+    pub const NONE: Self = Self { hpa: None, scaled_object: None, workload: None, document: None };
+
+    /// The kinds of subject, for the table of rules.
+    pub fn subjects(&self) -> Vec<&'static str> {
+        let named = [
+            (self.hpa.is_some(), "HPA"),
+            (self.scaled_object.is_some(), "ScaledObject"),
+            (self.workload.is_some(), "workload"),
+            (self.document.is_some(), "file"),
+        ];
+        named.into_iter().filter(|(looks, _)| *looks).map(|(_, name)| name).collect()
+    }
+}
+
+/// All rules, in the order of the table.
+pub static ALL: &[&Rule] = &[];
+
+/// The rule of that id.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    ALL.iter().copied().find(|rule| rule.id == id)
+}
+
+/// The ids of all rules.
+pub fn ids() -> Vec<&'static str> {
+    ALL.iter().map(|rule| rule.id).collect()
+}
