@@ -12,9 +12,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::refuse::Refusal;
 
-/// How long the rest of a refused body is read and thrown away. A client that is still sending when its connection is
-/// closed may never see why it was refused.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
+/// How long, and up to how many times the limit, a refused body is read on and thrown away. A client that is still
+/// sending when its connection is closed may never see why it was refused.
+const DISCARD_TIME: Duration = Duration::from_secs(5);
+const DISCARD_LIMITS: usize = 4;
 
 /// A body that arrived, with its share of the budget. The share is given back when this is dropped.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ pub async fn refuse(refusal: Refusal, mut body: Body, limit: usize, waits: bool)
     if waits {
         return Unread { refusal, close: true };
     }
-    let mut left = limit;
+    let mut left = limit.saturating_mul(DISCARD_LIMITS);
     let end = Instant::now() + DISCARD_TIME;
     let ended = loop {
         match timeout_at(end, body.frame()).await {

@@ -278,7 +278,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn judged(phase: Phase, response: Value) -> Result<Accepted, Rejected> {
+    fn judged(phase: Phase, response: &Value) -> Result<Accepted, Rejected> {
         let original = json!({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"x"}});
         let answer = json!({"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":response});
         judge(phase, "u", &original, 200, answer.to_string().as_bytes())
@@ -286,59 +286,62 @@ mod tests {
 
     fn with_patch(patch: &Value) -> Result<Accepted, Rejected> {
         let text = STANDARD.encode(patch.to_string());
-        judged(Phase::Mutating, json!({"uid":"u","allowed":true,"patch":text,"patchType":"JSONPatch"}))
+        judged(Phase::Mutating, &json!({"uid":"u","allowed":true,"patch":text,"patchType":"JSONPatch"}))
     }
 
-    fn call_failed(result: Result<Accepted, Rejected>, about: &str) {
-        assert!(matches!(&result, Err(Rejected::CallFailed(why)) if why.contains(about)), "{about}: {result:?}");
+    fn call_failed(result: &Result<Accepted, Rejected>, about: &str) {
+        assert!(matches!(result, Err(Rejected::CallFailed(why)) if why.contains(about)), "{about}: {result:?}");
     }
 
-    fn internal(result: Result<Accepted, Rejected>, about: &str) {
-        assert!(matches!(&result, Err(Rejected::Internal(why)) if why.contains(about)), "{about}: {result:?}");
+    fn internal(result: &Result<Accepted, Rejected>, about: &str) {
+        assert!(matches!(result, Err(Rejected::Internal(why)) if why.contains(about)), "{about}: {result:?}");
     }
 
     #[test]
     fn the_envelope_has_to_be_the_one_that_was_asked_for() {
         let ok = json!({"uid":"u","allowed":true});
-        assert_eq!(judged(Phase::Validating, ok.clone()).expect("taken").denial, None);
-        call_failed(judged(Phase::Validating, json!({"uid":"v","allowed":true})), "response.uid");
-        call_failed(judged(Phase::Validating, json!({"allowed":true})), "response.uid");
-        call_failed(judged(Phase::Validating, Value::Null), "absent");
+        assert_eq!(judged(Phase::Validating, &ok).expect("taken").denial, None);
+        call_failed(&judged(Phase::Validating, &json!({"uid":"v","allowed":true})), "response.uid");
+        call_failed(&judged(Phase::Validating, &json!({"allowed":true})), "response.uid");
+        call_failed(&judged(Phase::Validating, &Value::Null), "absent");
         for body in [
             json!({"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","response":ok}),
             json!({"apiVersion":"admission.k8s.io/v1","kind":"Status","response":ok}),
             json!({"response":ok}),
         ] {
-            call_failed(judge(Phase::Validating, "u", &Value::Null, 200, body.to_string().as_bytes()), "expected an");
+            call_failed(&judge(Phase::Validating, "u", &Value::Null, 200, body.to_string().as_bytes()), "expected an");
         }
-        call_failed(judge(Phase::Validating, "u", &Value::Null, 200, b"{"), "decode");
-        call_failed(judge(Phase::Validating, "u", &Value::Null, 500, b"boom"), "500: boom");
+        call_failed(&judge(Phase::Validating, "u", &Value::Null, 200, b"{"), "decode");
+        call_failed(&judge(Phase::Validating, "u", &Value::Null, 500, b"boom"), "500: boom");
     }
 
     #[test]
     fn patch_and_type_come_together_and_only_when_mutating() {
         let text = STANDARD.encode("[]");
-        call_failed(judged(Phase::Mutating, json!({"uid":"u","allowed":true,"patch":text})), "without a patchType");
+        call_failed(&judged(Phase::Mutating, &json!({"uid":"u","allowed":true,"patch":text})), "without a patchType");
         call_failed(
-            judged(Phase::Mutating, json!({"uid":"u","allowed":true,"patchType":"JSONPatch"})),
+            &judged(Phase::Mutating, &json!({"uid":"u","allowed":true,"patchType":"JSONPatch"})),
             "without a patch",
         );
         call_failed(
-            judged(Phase::Mutating, json!({"uid":"u","allowed":true,"patch":text,"patchType":"MergePatch"})),
+            &judged(Phase::Mutating, &json!({"uid":"u","allowed":true,"patch":text,"patchType":"MergePatch"})),
             "unsupported",
         );
-        call_failed(judged(Phase::Validating, json!({"uid":"u","allowed":true,"patchType":"JSONPatch"})), "validating");
-        call_failed(judged(Phase::Validating, json!({"uid":"u","allowed":true,"patch":text})), "validating");
+        call_failed(
+            &judged(Phase::Validating, &json!({"uid":"u","allowed":true,"patchType":"JSONPatch"})),
+            "validating",
+        );
+        call_failed(&judged(Phase::Validating, &json!({"uid":"u","allowed":true,"patch":text})), "validating");
     }
 
     #[test]
     fn a_patch_is_base64_text_of_a_json_patch() {
         let of = |patch: Value| {
-            judged(Phase::Mutating, json!({"uid":"u","allowed":true,"patch":patch,"patchType":"JSONPatch"}))
+            judged(Phase::Mutating, &json!({"uid":"u","allowed":true,"patch":patch,"patchType":"JSONPatch"}))
         };
-        call_failed(of(json!([91, 93])), "not text");
-        call_failed(of(json!("[]")), "base64");
-        call_failed(of(json!(STANDARD.encode("{}"))), "does not decode");
+        call_failed(&of(json!([91, 93])), "not text");
+        call_failed(&of(json!("[]")), "base64");
+        call_failed(&of(json!(STANDARD.encode("{}"))), "does not decode");
         assert_eq!(of(json!(STANDARD.encode("[]"))).expect("taken").patched, None);
     }
 
@@ -346,15 +349,15 @@ mod tests {
     fn a_patch_is_applied_and_one_that_cannot_be_is_beyond_any_failure_policy() {
         let accepted = with_patch(&json!([{"op":"add","path":"/metadata/labels","value":{"a":"b"}}])).expect("taken");
         assert_eq!(accepted.patched.expect("changed")["metadata"]["labels"]["a"], "b");
-        internal(with_patch(&json!([{"op":"add","path":"/a/b","value":1}])), "does not apply");
-        internal(with_patch(&json!([{"op":"remove","path":"/a"}])), "does not apply");
-        internal(with_patch(&json!([{"op":"replace","path":"","value":{}}])), "whole document");
-        internal(with_patch(&json!([{"op":"copy","from":"","path":"/a"}])), "whole document");
-        internal(with_patch(&json!([{"op":"replace","path":"/kind","value":"Pod"}])), "kind changed");
+        internal(&with_patch(&json!([{"op":"add","path":"/a/b","value":1}])), "does not apply");
+        internal(&with_patch(&json!([{"op":"remove","path":"/a"}])), "does not apply");
+        internal(&with_patch(&json!([{"op":"replace","path":"","value":{}}])), "whole document");
+        internal(&with_patch(&json!([{"op":"copy","from":"","path":"/a"}])), "whole document");
+        internal(&with_patch(&json!([{"op":"replace","path":"/kind","value":"Pod"}])), "kind changed");
         let text = STANDARD.encode(r#"[{"op":"add","path":"/a","value":1}]"#);
         let answer = json!({"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview",
             "response":{"uid":"u","allowed":true,"patch":text,"patchType":"JSONPatch"}});
-        internal(judge(Phase::Mutating, "u", &Value::Null, 200, answer.to_string().as_bytes()), "without an object");
+        internal(&judge(Phase::Mutating, "u", &Value::Null, 200, answer.to_string().as_bytes()), "without an object");
     }
 
     #[test]
@@ -368,13 +371,13 @@ mod tests {
             judge(Phase::Mutating, "u", &original, 200, answer.to_string().as_bytes())
         };
         copies(2).expect("within the limit");
-        internal(copies(4), "copies more");
+        internal(&copies(4), "copies more");
     }
 
     #[test]
     fn a_denial_is_forced_to_be_an_error_and_explained() {
         let denied = |status: Value| {
-            let accepted = judged(Phase::Validating, json!({"uid":"u","allowed":false,"status":status}));
+            let accepted = judged(Phase::Validating, &json!({"uid":"u","allowed":false,"status":status}));
             accepted.expect("taken").denial.expect("denied")
         };
         let said = denied(json!({"code":403,"reason":"Forbidden","message":"no"}));
@@ -390,7 +393,7 @@ mod tests {
     fn warnings_and_annotations_of_a_denial_count_too() {
         let accepted = judged(
             Phase::Validating,
-            json!({"uid":"u","allowed":false,"warnings":["w"],"auditAnnotations":{"k":"v","a/b":"c"}}),
+            &json!({"uid":"u","allowed":false,"warnings":["w"],"auditAnnotations":{"k":"v","a/b":"c"}}),
         )
         .expect("taken");
         assert_eq!(accepted.warnings, ["w"]);

@@ -154,3 +154,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         self.written(cx, result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    /// Always has one more byte.
+    struct Drip;
+
+    impl AsyncRead for Drip {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buf.put_slice(b"x");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_drip_that_never_pauses_is_cut_in_a_head_and_only_there() {
+        let stage = Arc::new(Stage::default());
+        let mut guard = Guard::new(Drip, Arc::clone(&stage), Duration::from_millis(50), Duration::from_secs(1));
+        let begun = std::time::Instant::now();
+        let mut buffer = [0; 1];
+        let mut cut = false;
+        while !cut && begun.elapsed() < Duration::from_secs(30) {
+            cut = guard.read(&mut buffer).await.is_err();
+        }
+        assert!(cut);
+
+        stage.request_begins();
+        for _ in 0..3 {
+            assert!(guard.read(&mut buffer).await.is_ok(), "a body is read although its head's deadline has passed");
+        }
+        stage.request_ends();
+        // The next head has a deadline of its own.
+        assert!(guard.read(&mut buffer).await.is_ok());
+    }
+}

@@ -13,7 +13,7 @@ mod der;
 mod guard;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use accept::{ConnectionCounters, ServeError, ServeSettings, serve};
 pub use certificate::{CertificateError, LiveCertificate, Pair, server_config};

@@ -11,9 +11,12 @@ use tokio::time::sleep;
 use super::{Client, Server, client_config, patient, soon, until};
 use crate::tls::ServeSettings;
 
-/// Answers everything, and notes each request's path and body.
-fn noting() -> (Router, Arc<Mutex<Vec<(String, Bytes)>>>) {
-    let seen: Arc<Mutex<Vec<(String, Bytes)>>> = Arc::default();
+/// The path and body of each request.
+type Seen = Arc<Mutex<Vec<(String, Bytes)>>>;
+
+/// Answers everything, and notes what it saw.
+fn noting() -> (Router, Seen) {
+    let seen = Seen::default();
     let notes = Arc::clone(&seen);
     let router = Router::new().fallback(move |request: Request| {
         let notes = Arc::clone(&notes);
@@ -31,7 +34,7 @@ fn noting() -> (Router, Arc<Mutex<Vec<(String, Bytes)>>>) {
     (router, seen)
 }
 
-async fn start(settings: ServeSettings) -> (Server, Arc<Mutex<Vec<(String, Bytes)>>>) {
+async fn start(settings: ServeSettings) -> (Server, Seen) {
     let (router, seen) = noting();
     (Server::start(router, settings).await, seen)
 }
@@ -53,7 +56,7 @@ async fn a_dripped_head_is_cut_however_steadily_it_drips() {
         let (mut from, mut to) = tokio::io::split(client.stream);
         // It would drip for minutes if it were let.
         let drip = tokio::spawn(async move {
-            for byte in b"GET / HTTP/1.1\r\nx: ".iter().chain([b'a'; 20_000].iter()) {
+            for byte in b"GET / HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat_n(&b'a', 20_000)) {
                 if to.write_all(&[*byte]).await.is_err() || to.flush().await.is_err() {
                     return;
                 }
