@@ -31,10 +31,11 @@ pub fn router(decide: Arc<dyn Decide>, limits: Limits) -> Router {
 pub fn router_counting(decide: Arc<dyn Decide>, limits: Limits, counters: Arc<Counters>) -> Router {
     let gate = Arc::new(Gate {
         decide,
-        requests: Arc::new(Semaphore::new(limits.max_requests_in_flight)),
-        bytes: Arc::new(Semaphore::new(limits.max_bytes_in_flight)),
-        decisions: Arc::new(Semaphore::new(limits.max_decisions)),
-        large_trees: Arc::new(Semaphore::new(1)),
+        requests: permits(limits.max_requests_in_flight),
+        // A budget below one body would shed that body for ever.
+        bytes: permits(limits.max_bytes_in_flight.max(limits.max_body_bytes)),
+        decisions: permits(limits.max_decisions),
+        large_trees: permits(1),
         counters,
         limits,
     });
@@ -47,6 +48,11 @@ pub fn router_counting(decide: Arc<dyn Decide>, limits: Limits, counters: Arc<Co
         .route("/mutate", route(Phase::Mutating))
         .route("/validate", route(Phase::Validating))
         .fallback(move |request| async move { gate.turn_away(Refusal::UnknownPath, request).await })
+}
+
+/// At least one permit, and no more than tokio can count.
+fn permits(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 /// What every request passes.

@@ -34,6 +34,7 @@ use tower::ServiceExt as _;
 
 use super::certificate::ALPN;
 use super::guard::{Guard, Stage};
+use super::waiting::{Place, Waiting};
 
 /// What hyper may buffer of one connection, bytes; also the largest request head. The API server's heads are below 2 kB.
 const BUFFER: usize = 64 << 10;
@@ -42,6 +43,13 @@ const BUFFER: usize = 64 << 10;
 /// a loop without a pause would take a core.
 const PAUSE_FIRST: Duration = Duration::from_millis(20);
 const PAUSE_MOST: Duration = Duration::from_secs(1);
+
+/// How long a connection has waited for its next request before it may be closed in favour of a new one; far longer
+/// than a request that is already on its way needs.
+const DISMISS_AFTER: Duration = Duration::from_secs(1);
+/// How often room is looked for, and how long a connection that was asked to leave may take before the next is asked.
+const DISMISS_PAUSE: Duration = Duration::from_millis(100);
+const DISMISS_GRACE: Duration = Duration::from_secs(1);
 
 /// How connections are treated.
 #[derive(Clone, Debug)]
@@ -55,7 +63,8 @@ pub struct ServeSettings {
     pub idle_timeout: Duration,
     /// How long an answer may wait for the client to read.
     pub write_timeout: Duration,
-    /// Connections at once; beyond it new ones wait to be accepted.
+    /// Connections at once. Beyond it new ones wait in the kernel's queue, and meanwhile the connections that have been
+    /// idle longest are closed, one at a time, to make room.
     pub max_connections: usize,
     /// Step 1 of the end: how long everything is still served, with `Connection: close`. Longer than it takes until
     /// nobody sends new connections here.
@@ -98,6 +107,8 @@ pub struct ConnectionCounters {
     pub broken: AtomicU64,
     /// Panics in a request's handling outside its decision.
     pub panics: AtomicU64,
+    /// Idle connections closed to make room for new ones.
+    pub dismissed: AtomicU64,
     /// Connections cut because they were not finished when the drain ended.
     pub cut: AtomicU64,
 }
@@ -138,8 +149,9 @@ pub async fn serve(
     }
     let (step, seen) = watch::channel(Step::Serving);
     let tasks = TaskTracker::new();
-    let slots = Arc::new(Semaphore::new(settings.max_connections));
-    let shared = Arc::new(Shared { acceptor: TlsAcceptor::from(tls), router, settings, step: seen });
+    let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+    let waiting = Arc::new(Waiting::default());
+    let shared = Arc::new(Shared { acceptor: TlsAcceptor::from(tls), router, settings, step: seen, waiting });
 
     {
         let mut accepting = pin!(accept(&listener, &slots, &tasks, &shared));
@@ -169,6 +181,7 @@ struct Shared {
     router: Router,
     settings: ServeSettings,
     step: watch::Receiver<Step>,
+    waiting: Arc<Waiting>,
 }
 
 /// Takes connections for ever.
@@ -176,12 +189,12 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, tasks: &TaskTrac
     let counters = &shared.settings.counters;
     let mut pause = PAUSE_FIRST;
     loop {
-        // The slot comes first: without one, the connection stays in the kernel's queue and costs us nothing.
-        let Ok(slot) = Arc::clone(slots).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
                 pause = PAUSE_FIRST;
                 count(&counters.accepted);
+                // At most this one connection is held without a slot; the next ones stay in the kernel's queue.
+                let Some(slot) = slot(slots, shared).await else { return };
                 tasks.spawn(connection(stream, Arc::clone(shared), slot));
             }
             Err(error) => {
@@ -191,6 +204,27 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, tasks: &TaskTrac
                     sleep(wait).await;
                 }
             }
+        }
+    }
+}
+
+/// A place for one more connection, for which idle ones are sent away if need be.
+async fn slot(slots: &Arc<Semaphore>, shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    let mut slot = pin!(Arc::clone(slots).acquire_owned());
+    loop {
+        tokio::select! {
+            biased;
+            slot = &mut slot => return slot.ok(),
+            () = std::future::ready(()) => {}
+        }
+        let wait = if shared.waiting.dismiss_longest(DISMISS_AFTER) {
+            count(&shared.settings.counters.dismissed);
+            DISMISS_GRACE
+        } else {
+            DISMISS_PAUSE
+        };
+        if let Ok(slot) = timeout(wait, &mut slot).await {
+            return slot.ok();
         }
     }
 }
@@ -224,7 +258,7 @@ impl Drop for Open<'_> {
 
 /// One connection from handshake to end.
 async fn connection(stream: TcpStream, shared: Arc<Shared>, _slot: OwnedSemaphorePermit) {
-    let Shared { acceptor, router, settings, step } = &*shared;
+    let Shared { acceptor, router, settings, step, waiting } = &*shared;
     let counters = &settings.counters;
     let _open = Open::new(&counters.open);
     let mut step = step.clone();
@@ -251,16 +285,21 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, _slot: OwnedSemaphor
     let stage = Arc::new(Stage::default());
     let guarded = Guard::new(stream, Arc::clone(&stage), settings.head_timeout, settings.write_timeout);
     let ending = step.clone();
+    let place = Arc::new(Place::new(waiting));
+    let served_place = Arc::clone(&place);
     let service = service_fn(move |request: Request<Incoming>| {
         stage.request_begins();
+        served_place.is_busy();
         let answer = router.clone().oneshot(request.map(Body::new));
         let (stage, ending, counters) = (Arc::clone(&stage), ending.clone(), Arc::clone(counters));
+        let place = Arc::clone(&served_place);
         async move {
             let mut response = without_panic(answer, &counters).await;
             if *ending.borrow() != Step::Serving {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             stage.request_ends();
+            place.waits();
             Ok::<_, Infallible>(response)
         }
     });
@@ -290,6 +329,11 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, _slot: OwnedSemaphor
                 closing = true;
                 served.as_mut().graceful_shutdown();
             }
+            // A request that came at the same moment is still answered.
+            () = place.dismissed(), if !closing => {
+                closing = true;
+                served.as_mut().graceful_shutdown();
+            }
         }
     }
 }
@@ -314,4 +358,34 @@ async fn without_panic(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_file_handles_the_loop_pauses_longer_and_longer() {
+        // EMFILE on Linux: too many open files.
+        let error = io::Error::from_raw_os_error(24);
+        let mut pause = PAUSE_FIRST;
+        let waits: Vec<Duration> = (0..10).filter_map(|_| pause_after(&error, &mut pause)).collect();
+        assert_eq!(waits.len(), 10);
+        assert_eq!((waits[0], waits[1], waits[9]), (PAUSE_FIRST, PAUSE_FIRST * 2, PAUSE_MOST));
+    }
+
+    #[test]
+    fn a_connection_that_went_away_before_it_was_accepted_delays_nobody() {
+        let mut pause = PAUSE_FIRST;
+        assert_eq!(pause_after(&io::ErrorKind::ConnectionAborted.into(), &mut pause), None);
+        assert_eq!(pause, PAUSE_FIRST);
+    }
+
+    #[test]
+    fn by_default_idle_connections_outlive_the_pools_of_go_clients_and_slow_heads_do_not() {
+        let settings = ServeSettings::default();
+        assert!(settings.idle_timeout >= Duration::from_secs(180), "Go keeps idle connections for 90 s");
+        assert!(settings.head_timeout <= Duration::from_secs(30));
+        assert!(settings.quiet_period >= Duration::from_secs(15));
+    }
 }

@@ -11,6 +11,7 @@ pub mod development;
 
 mod der;
 mod guard;
+mod waiting;
 
 #[cfg(test)]
 pub(crate) mod tests;

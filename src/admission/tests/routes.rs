@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -243,29 +244,73 @@ async fn too_many_requests_are_shed_with_a_time_to_come_back_and_then_served() {
 
 #[tokio::test]
 async fn bytes_in_flight_are_bounded_and_given_back() {
-    let limits = Limits { max_bytes_in_flight: 10_000, ..Limits::default() };
+    let limits = Limits { max_bytes_in_flight: 10_000, max_body_bytes: 10_000, ..Limits::default() };
     let (router, counters) = deciding(limits, |_, _| Verdict::silent());
-    let small = review("u", "CREATE", &json!({"a": "x".repeat(6_000)}));
-    let large = review("u", "CREATE", &json!({"a": "x".repeat(12_000)}));
-    for _ in 0..5 {
-        assert_eq!(post(&router, "/validate", small.clone()).await.status, 200);
-        let shed = post(&router, "/validate", in_pieces(&large, 1_000, Then::Ends)).await;
-        assert_eq!((shed.status, shed.header("retry-after")), (429, Some("1")));
-    }
-    assert_eq!(counters.shed.get(), 5);
+    let body = review("u", "CREATE", &json!({"a": "x".repeat(6_000)}));
+    let announced = |body: Body| {
+        HttpRequest::post("/validate")
+            .header("content-type", "application/json")
+            .header("content-length", 9_999)
+            .body(body)
+            .expect("a request")
+    };
     // A slow sender holds what it sent, not what it announced.
-    let half = HttpRequest::post("/validate")
-        .header("content-type", "application/json")
-        .header("content-length", small.len())
-        .body(in_pieces(&small[..3_000], 1_000, Then::Stalls))
-        .expect("a request");
-    let slow = tokio::spawn({
-        let router = router.clone();
-        async move { send(&router, half).await.status }
+    for (sent, status) in [(3_000, 200), (6_000, 429)] {
+        let (router, part) = (router.clone(), in_pieces(&body[..sent], 1_000, Then::Stalls));
+        let slow = tokio::spawn({
+            let (router, request) = (router.clone(), announced(part));
+            async move { send(&router, request).await.status }
+        });
+        // Until the slow one waits for more.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        let answer = post(&router, "/validate", in_pieces(&body, 1_000, Then::Ends)).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.header("retry-after"), (status == 429).then_some("1"));
+        if status == 429 {
+            let answer = send(&router, announced(in_pieces(&body, 1_000, Then::Ends))).await;
+            assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+        }
+        slow.abort();
+        assert!(slow.await.expect_err("it never ends by itself").is_cancelled());
+    }
+    assert_eq!(counters.shed.get(), 2);
+    for _ in 0..5 {
+        assert_eq!(post(&router, "/validate", body.clone()).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn twenty_of_the_largest_reviews_at_once_are_served_or_shed() {
+    let (held, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (router, counters) = deciding(Limits::default(), {
+        let (held, most) = (Arc::clone(&held), Arc::clone(&most));
+        move |_, request| {
+            let size = request.object.expect("sent").get().len();
+            most.fetch_max(held.fetch_add(size, Ordering::SeqCst) + size, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(20));
+            held.fetch_sub(size, Ordering::SeqCst);
+            Verdict::silent()
+        }
     });
-    tokio::task::yield_now().await;
-    assert_eq!(post(&router, "/validate", small).await.status, 200);
-    slow.abort();
+    let body = Bytes::from(review("u", "CREATE", &json!({"a": "x".repeat(6_000_000)})));
+    let all: Vec<_> = (0..20)
+        .map(|_| {
+            let (router, body) = (router.clone(), body.clone());
+            tokio::spawn(async move { post(&router, "/validate", body).await.status })
+        })
+        .collect();
+    let mut served = 0;
+    for one in all {
+        match one.await.expect("no panic") {
+            200 => served += 1,
+            status => assert_eq!(status, 429),
+        }
+    }
+    assert!(served >= 1);
+    assert_eq!((counters.allowed.get(), counters.shed.get()), (served, 20 - served));
+    assert!(most.load(Ordering::SeqCst) <= Limits::default().max_bytes_in_flight);
 }
 
 #[tokio::test]

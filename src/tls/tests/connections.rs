@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::{get, post};
 use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::{Client, DevCa, Server, YEAR, client_config, pair, patient, soon, until};
@@ -90,20 +92,46 @@ async fn a_slow_body_is_not_the_head_guards_business() {
 }
 
 #[tokio::test]
-async fn beyond_the_cap_connections_wait_for_their_turn() {
-    let server = Server::start(echo(), ServeSettings { max_connections: 2, ..patient() }).await;
-    let mut first = server.client().await;
-    let second = server.client().await;
-    assert_eq!(first.post("/echo", b"1").await.status, 200);
+async fn beyond_the_cap_connections_wait_while_all_others_are_busy() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let router = echo().route(
+        "/slow",
+        post(move || async move {
+            held.acquire().await.expect("open").forget();
+        }),
+    );
+    let server = Server::start(router, ServeSettings { max_connections: 2, ..patient() }).await;
+    let mut busy = [server.client().await, server.client().await];
+    for client in &mut busy {
+        client.send("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await;
+    }
     let waiting = server.client();
     tokio::pin!(waiting);
     tokio::select! {
         _ = &mut waiting => panic!("a third connection was served beside two"),
-        () = sleep(Duration::from_millis(300)) => {}
+        () = sleep(Duration::from_millis(1_500)) => {}
     }
-    assert_eq!(server.count(|c| &c.open), 2);
-    drop(second);
+    assert_eq!((server.count(|c| &c.open), server.count(|c| &c.dismissed)), (2, 0));
+    gate.add_permits(2);
+    for client in &mut busy {
+        assert_eq!(client.answer().await.expect("an answer").status, 200);
+    }
+    drop(busy);
     assert_eq!(soon(waiting).await.post("/echo", b"1").await.status, 200);
+}
+
+#[tokio::test]
+async fn at_the_cap_the_connection_that_is_idle_longest_makes_room() {
+    let server = Server::start(echo(), ServeSettings { max_connections: 2, ..patient() }).await;
+    let mut recent = server.client().await;
+    let mut longest = server.client().await;
+    assert_eq!(longest.post("/echo", b"1").await.status, 200);
+    assert_eq!(recent.post("/echo", b"1").await.status, 200);
+    assert_eq!(server.client().await.post("/echo", b"1").await.status, 200);
+    assert!(longest.ends_without_answer().await);
+    assert_eq!(server.count(|c| &c.dismissed), 1);
+    assert_eq!(recent.post("/echo", b"1").await.status, 200);
 }
 
 #[tokio::test]
