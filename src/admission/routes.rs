@@ -68,8 +68,10 @@ struct Gate {
 
 impl Gate {
     async fn handle(&self, phase: Phase, request: axum::extract::Request) -> Response {
-        match self.answer(phase, request).await {
+        let start = Instant::now();
+        match self.answer(phase, request, start).await {
             Ok(bytes) => {
+                self.counters.durations.observe(start.elapsed());
                 let mut response = Response::new(Body::from(bytes));
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
@@ -79,8 +81,7 @@ impl Gate {
     }
 
     /// The order matters: what costs nothing to check comes first, and nothing is read for a request without a place.
-    async fn answer(&self, phase: Phase, request: axum::extract::Request) -> Result<Vec<u8>, Unread> {
-        let start = Instant::now();
+    async fn answer(&self, phase: Phase, request: axum::extract::Request, start: Instant) -> Result<Vec<u8>, Unread> {
         let (head, body) = request.into_parts();
         let deadline = start + self.limits.time_for(head.uri.query());
         let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Refusal::Busy);

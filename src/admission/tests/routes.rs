@@ -57,7 +57,7 @@ async fn a_mutating_answer_is_taken_by_the_api_server_and_changes_the_object() {
     let patched = taken.patched.expect("changed");
     assert_eq!(patched["metadata"]["annotations"]["a"], "b");
     assert_eq!(patched["unknown"]["kept"], 1);
-    assert_eq!((counters.allowed.get(), counters.patched.get()), (1, 1));
+    assert_eq!((counters.allowed.get(), counters.patched.get(), counters.durations.total().0), (1, 1, 1));
 }
 
 #[tokio::test]
