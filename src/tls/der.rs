@@ -10,17 +10,17 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// `notBefore` and `notAfter` of a DER certificate (RFC 5280, section 4.1), or nothing if it does not read as one.
 pub fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
-    let (certificate, _) = expect(SEQUENCE, certificate)?;
-    let (to_be_signed, _) = expect(SEQUENCE, certificate)?;
+    let (certificate, _) = tagged(SEQUENCE, certificate)?;
+    let (to_be_signed, _) = tagged(SEQUENCE, certificate)?;
     let mut rest = to_be_signed;
     // Version is optional; then serial number, signature algorithm and issuer come before the validity.
-    if let Some((_, after)) = expect(EXPLICIT_0, rest) {
+    if let Some((_, after)) = tagged(EXPLICIT_0, rest) {
         rest = after;
     }
     for _ in 0..3 {
         (_, _, rest) = element(rest)?;
     }
-    let (validity, _) = expect(SEQUENCE, rest)?;
+    let (validity, _) = tagged(SEQUENCE, rest)?;
     let (tag, text, rest) = element(validity)?;
     let not_before = time(tag, text)?;
     let (tag, text, _) = element(rest)?;
@@ -28,7 +28,7 @@ pub fn validity(certificate: &[u8]) -> Option<(SystemTime, SystemTime)> {
 }
 
 /// The content of an element that has to have `tag`, and what follows it.
-fn expect(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn tagged(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (found, content, rest) = element(bytes)?;
     (found == tag).then_some((content, rest))
 }

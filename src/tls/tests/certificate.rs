@@ -8,6 +8,7 @@ use rustls_pki_types::pem::PemObject;
 use super::{DevCa, LiveCertificate, Pair, YEAR, pair};
 use crate::tls::{CertificateError, der, server_config};
 
+// Made for this test with openssl and used nowhere else; ring cannot make RSA keys.
 const RSA_CHAIN: &[u8] = include_bytes!("../testdata/rsa-chain.pem");
 const RSA_KEY: &[u8] = include_bytes!("../testdata/rsa-pkcs1.pem");
 
