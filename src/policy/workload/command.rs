@@ -1,5 +1,6 @@
 //! Command and arguments -> the inference server that a container starts, if any.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::super::engine::Version;
@@ -66,12 +67,17 @@ pub(super) struct Surroundings<'s, 'a> {
     pub environment: &'s Environment,
     /// ConfigMaps of the namespace.
     pub config_map: &'s dyn Fn(&str) -> Option<&'a ConfigMap>,
+    /// Work that reading scripts may still cost: scripts that call each other cost the product of their lengths.
+    pub work: Cell<usize>,
 }
+
+/// Bytes of scripts that are read for one container; more are not looked at.
+pub(super) const WORK: usize = 4 * 1024 * 1024;
 
 const SHELLS: [&str; 6] = ["sh", "bash", "ash", "dash", "zsh", "ksh"];
 
 /// Programs that start the program that their arguments name.
-const WRAPPERS: [&str; 26] = [
+const WRAPPERS: [&str; 36] = [
     "exec",
     "nohup",
     "env",
@@ -98,6 +104,16 @@ const WRAPPERS: [&str; 26] = [
     "nvidia_entrypoint",
     "s6-setuidgid",
     "gosu",
+    "conda",
+    "micromamba",
+    "mamba",
+    "poetry",
+    "pixi",
+    "mpirun",
+    "chrt",
+    "prlimit",
+    "runuser",
+    "accelerate",
 ];
 
 /// Other servers by program.
@@ -142,6 +158,7 @@ pub(super) fn read(words: &[String], around: &Surroundings<'_, '_>, used: &mut B
 
 fn analyse(words: &[String], around: &Surroundings<'_, '_>, used: &mut BTreeSet<String>, depth: usize) -> Found {
     let mut wrapped = false;
+    let mut unseen_script = false;
     let mut first = None;
     for (at, word) in words.iter().enumerate() {
         let rest = words.get(at + 1..).unwrap_or(&[]);
@@ -166,13 +183,18 @@ fn analyse(words: &[String], around: &Surroundings<'_, '_>, used: &mut BTreeSet<
             wrapped = true;
         } else if shell::assignment(word).is_none() && !wrapped {
             if let Some(script) = script_file(word, around, used) {
-                return script_text(&script, rest, around, used, depth);
+                return script_text(script, rest, around, used, depth);
             }
-            if program.ends_with(".sh") {
-                return Found { script: true, ..Found::of(Run::Hidden) };
+            // An entrypoint script that cannot be seen most often ends with `exec "$@"`.
+            unseen_script = program.ends_with(".sh");
+            wrapped = unseen_script;
+            if !unseen_script {
+                break;
             }
-            break;
         }
+    }
+    if unseen_script {
+        return Found { script: true, ..Found::of(Run::Hidden) };
     }
     let hidden = words.first().is_some_and(|word| is_unknown(word));
     Found::of(if hidden { Run::Hidden } else { Run::Other(first.map(str::to_owned)) })
@@ -256,10 +278,12 @@ fn shell(rest: &[String], around: &Surroundings<'_, '_>, used: &mut BTreeSet<Str
         let parameters = behind.get(1..).unwrap_or(&[]);
         return script_text(script, parameters, around, used, depth);
     }
-    match script_file(script, around, used) {
-        Some(text) => script_text(&text, behind, around, used, depth),
-        None => Found { script: true, ..Found::of(Run::Hidden) },
+    if let Some(text) = script_file(script, around, used) {
+        return script_text(text, behind, around, used, depth);
     }
+    // An entrypoint script that cannot be seen may well start what is handed to it.
+    let passed_on = analyse(behind, around, used, depth);
+    if rank(&passed_on.run) == SERVER { passed_on } else { Found { script: true, ..Found::of(Run::Hidden) } }
 }
 
 fn script_text(
@@ -270,7 +294,7 @@ fn script_text(
     depth: usize,
 ) -> Found {
     let mut found = Found { run: Run::Other(None), script: true, installed: None };
-    if depth >= DEEPEST {
+    if depth >= DEEPEST || !around.afford(script.len()) {
         return Found { run: Run::Hidden, ..found };
     }
     for words in shell::commands(script, around.environment, parameters) {
@@ -287,10 +311,13 @@ fn script_text(
     found
 }
 
+/// The rank of a server.
+const SERVER: u8 = 2;
+
 /// A server outranks a script that cannot be seen, and that outranks any other program.
 fn rank(run: &Run) -> u8 {
     match run {
-        Run::Vllm { .. } | Run::Demo | Run::Product { .. } => 2,
+        Run::Vllm { .. } | Run::Demo | Run::Product { .. } => SERVER,
         Run::Hidden => 1,
         Run::Other(_) => 0,
     }
@@ -317,9 +344,9 @@ fn installs_vllm(words: &[String]) -> Option<Installed> {
 }
 
 /// The text of a script that a ConfigMap in view brings into the container.
-fn script_file(path: &str, around: &Surroundings<'_, '_>, used: &mut BTreeSet<String>) -> Option<String> {
+fn script_file<'a>(path: &str, around: &Surroundings<'_, 'a>, used: &mut BTreeSet<String>) -> Option<&'a str> {
     match mounted(path, around, used) {
-        Mounted::Text { text, .. } => Some(text.to_owned()),
+        Mounted::Text { text, .. } => Some(text),
         Mounted::Unseen => None,
     }
 }
@@ -339,6 +366,9 @@ pub(super) enum Mounted<'a> {
 
 /// Finds what a path holds, when a ConfigMap is mounted there. The ConfigMap is added to `used`, seen or not.
 pub(super) fn mounted<'a>(path: &str, around: &Surroundings<'_, 'a>, used: &mut BTreeSet<String>) -> Mounted<'a> {
+    if !around.afford(around.container.volume_mounts.len().saturating_add(around.pod.volumes.len())) {
+        return Mounted::Unseen;
+    }
     let below = |mount: &str| {
         path.strip_prefix(mount.trim_end_matches('/')).filter(|rest| rest.is_empty() || rest.starts_with('/'))
     };
@@ -366,6 +396,17 @@ fn is_python(program: &str) -> bool {
         .strip_prefix("python")
         .or_else(|| program.strip_prefix("pypy"))
         .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
+// === impl Surroundings ===
+
+impl Surroundings<'_, '_> {
+    /// Takes work from what is left; false when it is used up.
+    fn afford(&self, work: usize) -> bool {
+        let left = self.work.get().checked_sub(work.saturating_add(1));
+        self.work.set(left.unwrap_or(0));
+        left.is_some()
+    }
 }
 
 // === impl Found ===

@@ -12,6 +12,12 @@ pub(super) const UNKNOWN: char = '\u{FDD0}';
 /// to gigabytes by variables that name each other.
 pub(super) const BUDGET: usize = 256 * 1024;
 
+/// A longer text between `$(` and `)` is no variable's name. Without a limit the search for the bracket is quadratic.
+const LONGEST_NAME: usize = 256;
+
+/// More sources than any pod has; beyond them nothing is known.
+const MOST_SOURCES: usize = 64;
+
 /// Variable names that hold one of these are never expanded, so that their values reach no message.
 const SECRET_WORDS: [&str; 4] = ["KEY", "TOKEN", "PASSWORD", "SECRET"];
 
@@ -46,7 +52,9 @@ impl Environment {
         let mut this = Self::default();
         let mut budget = BUDGET;
         // envFrom comes first, whatever the order in the manifest; a later source wins over an earlier one.
-        for source in &container.env_from {
+        let sources = if container.env_from.len() > MOST_SOURCES { &[] } else { container.env_from.as_slice() };
+        this.open = container.env_from.len() > MOST_SOURCES;
+        for source in sources {
             let seen = source.config_map_ref.as_ref().and_then(|reference| {
                 used.insert(reference.name.clone());
                 config_map(&reference.name)
@@ -95,7 +103,10 @@ impl Environment {
                 rest = next;
                 continue;
             }
-            let reference = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+            let reference = after.strip_prefix('(').and_then(|inner| {
+                let end = inner.bytes().take(LONGEST_NAME).position(|byte| byte == b')')?;
+                Some((inner.get(..end)?, inner.get(end + 1..)?))
+            });
             let Some((name, next)) = reference else {
                 out.push('$');
                 rest = after;

@@ -1,11 +1,12 @@
 //! Which container is the inference server, told by its image, command and arguments: never by a name.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::engine::{Engine, Version};
 use super::super::objects::{ConfigMap, Container, PodSpec};
 use super::command::{self, Found, Installed, Mounted, Run, Surroundings};
-use super::environment::{Environment, Variable};
+use super::environment::{Environment, Variable, is_unknown};
 use super::flags::{self, Flag, Flags};
 use super::image::{Image, Known};
 use super::{Reading, Server, port, resources};
@@ -65,7 +66,13 @@ pub(super) fn read(pod: &Pod<'_, '_>, annotations: &BTreeMap<String, String>, us
 fn judge(pod: &Pod<'_, '_>, container: &Container, path: &str, stated: bool) -> Judged {
     let mut used = BTreeSet::new();
     let environment = Environment::of(container, pod.config_map, &mut used);
-    let around = Surroundings { container, pod: pod.spec, environment: &environment, config_map: pod.config_map };
+    let around = Surroundings {
+        container,
+        pod: pod.spec,
+        environment: &environment,
+        config_map: pod.config_map,
+        work: Cell::new(command::WORK),
+    };
     let image = Image::parse(&container.image);
     let known = image.known();
     let words: Vec<String> =
@@ -163,24 +170,32 @@ fn vllm(
     used: &mut BTreeSet<String>,
 ) -> Reading {
     let container = around.container;
-    let serve = matches!(found.run, Run::Vllm { how: "vllm serve" | "", .. });
+    // An image's entrypoint may be either form; the first argument tells when it can be read.
+    let serve = match found.run {
+        Run::Vllm { how: "", .. } => arguments.first().is_some_and(|first| !is_unknown(first)),
+        Run::Vllm { how, .. } => how == "vllm serve",
+        _ => false,
+    };
     let mut flags = Flags::read(arguments, serve);
     let mut hidden = match found.run {
         Run::Hidden => Some("the server is started by a script that is not in view".to_owned()),
         _ if !flags.complete => Some("an argument that cannot be read may hold --port".to_owned()),
         _ => None,
     };
-    let mut from_file = 0;
+    let mut from_file = 0..0;
     let mut file = String::new();
     match flags.get("config") {
         Flag::Absent => {}
         Flag::Unreadable => hidden = Some("the port may come from a config file whose name cannot be read".to_owned()),
         Flag::Value(name, _) => match config(name, around, used) {
-            Ok((config_map, mut before)) => {
-                from_file = before.len();
+            Ok((config_map, settings)) => {
+                // Behind a leading model and before everything else, so that the command line wins.
+                let model = usize::from(serve && arguments.first().is_some_and(|first| !first.starts_with('-')));
+                from_file = model..model + settings.len();
                 file = format!("ConfigMap {config_map}, which --config names");
-                before.extend(arguments.iter().cloned());
-                flags = Flags::read(&before, serve);
+                let mut all = arguments.to_vec();
+                all.splice(model..model, settings);
+                flags = Flags::read(&all, serve);
             }
             Err(()) => {
                 hidden = Some("the port may come from the file that --config names, which is not in view".to_owned());
@@ -196,7 +211,11 @@ fn vllm(
         };
     }
     let complete = hidden.is_none() && flags.complete;
-    let place = |at: usize| if at < from_file { file.clone() } else { place(at - from_file) };
+    let place = |at: usize| match at {
+        at if from_file.contains(&at) => file.clone(),
+        at if at < from_file.start => place(at),
+        at => place(at - from_file.len()),
+    };
     let known = image.known();
     let cpu =
         matches!(known, Some(Known::Vllm { cpu: true, .. })) || matches!(flags.get("device"), Flag::Value("cpu", _));
@@ -305,7 +324,7 @@ fn served_model(flags: &Flags, complete: bool) -> Option<String> {
         Flag::Absent => {}
     }
     if let Some(model) = &flags.positional {
-        return (!super::environment::is_unknown(model)).then(|| model.clone());
+        return (!is_unknown(model)).then(|| model.clone());
     }
     match flags.get("model") {
         Flag::Value(model, _) => Some(model.to_owned()),

@@ -169,6 +169,8 @@ impl Flags {
                 }
                 continue;
             }
+            // `args: ["--port 9000"]`: argparse takes no flag with a blank in it, but somebody meant something.
+            this.complete &= !(spelling.starts_with('-') && spelling.contains(char::is_whitespace));
             let found = this.find(spelling);
             let takes = match found {
                 Found::Flag(_, takes) => takes,

@@ -15,6 +15,9 @@ pub(super) fn of_vllm(flags: &Flags, place: &dyn Fn(usize) -> String, hidden: Op
     if flags.is_given("uds") {
         return unknown("the server listens on a Unix socket (--uds), not on a port");
     }
+    if flags.is_given("grpc") {
+        return unknown("the server speaks gRPC (--grpc) instead of HTTP");
+    }
     match flags.get("port") {
         Flag::Value(text, at) => match text.trim().parse::<u16>() {
             Ok(number) if number > 0 => Port::Explicit { number, source: format!("--port in {}", place(at)) },

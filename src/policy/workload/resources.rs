@@ -1,6 +1,6 @@
 //! What one pod of a template asks of a node, counted as the scheduler counts it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::super::objects::{Container, PodTemplate, Quantity, Resources};
 use super::PodNeeds;
@@ -38,50 +38,63 @@ pub(super) fn needs(template: &PodTemplate, path: &str, count: i64) -> PodNeeds 
 /// the sidecars that start before it), plus the overhead. As in component-helpers' `PodRequests`.
 fn requests(template: &PodTemplate) -> BTreeMap<String, Quantity> {
     let spec = &template.spec;
-    let all = spec.containers.iter().chain(&spec.init_containers);
-    let names: BTreeSet<&str> = all
-        .flat_map(|container| container.resources.requests.keys().chain(container.resources.limits.keys()))
-        .chain(spec.overhead.keys())
-        .map(String::as_str)
-        .collect();
-    names.into_iter().map(|name| (name.to_owned(), effective(template, name))).collect()
-}
-
-fn effective(template: &PodTemplate, name: &str) -> Quantity {
-    let spec = &template.spec;
-    let written: Vec<&Quantity> = spec
-        .containers
-        .iter()
-        .chain(&spec.init_containers)
-        .filter_map(|container| request(&container.resources, name))
-        .chain(spec.overhead.get(name))
-        .collect();
-    // A single number stays as its author wrote it, and so does one that is no quantity.
-    if let [only] = written.as_slice() {
-        return (*only).clone();
-    }
-    if let Some(invalid) = written.iter().find(|quantity| quantity.nanos().is_err()) {
-        return (*invalid).clone();
-    }
-    let nanos = |container: &Container| request(&container.resources, name).map_or(0, value);
-    let mut running: i128 = spec.containers.iter().map(nanos).sum();
-    let mut sidecars: i128 = 0;
-    let mut starting: i128 = 0;
-    for container in &spec.init_containers {
-        if is_sidecar(container) {
-            sidecars += nanos(container);
-            running += nanos(container);
-        } else {
-            starting = starting.max(sidecars + nanos(container));
+    let mut totals: BTreeMap<&str, Total<'_>> = BTreeMap::new();
+    for container in &spec.containers {
+        for (name, quantity) in written(container) {
+            totals.entry(name).or_default().add(quantity).running += value(quantity);
         }
     }
-    let overhead = spec.overhead.get(name).map_or(0, value);
-    from_nanos(running.max(starting) + overhead)
+    for container in &spec.init_containers {
+        for (name, quantity) in written(container) {
+            let total = totals.entry(name).or_default().add(quantity);
+            if is_sidecar(container) {
+                total.sidecars += value(quantity);
+                total.running += value(quantity);
+            } else {
+                total.starting = total.starting.max(total.sidecars + value(quantity));
+            }
+        }
+    }
+    for (name, quantity) in &spec.overhead {
+        totals.entry(name).or_default().add(quantity).overhead = value(quantity);
+    }
+    totals.into_iter().map(|(name, total)| (name.to_owned(), total.quantity())).collect()
 }
 
-/// A container's request. In a template limits were not yet copied to requests, so they stand for what is not written.
-fn request<'a>(resources: &'a Resources, name: &str) -> Option<&'a Quantity> {
-    resources.requests.get(name).or_else(|| resources.limits.get(name))
+/// What the containers of a pod ask of one resource, in billionths.
+#[derive(Default)]
+struct Total<'a> {
+    running: i128,
+    sidecars: i128,
+    starting: i128,
+    overhead: i128,
+    /// The only quantity so far, or one that is none: it stays as its author wrote it.
+    verbatim: Option<&'a Quantity>,
+    count: usize,
+}
+
+impl<'a> Total<'a> {
+    fn add(&mut self, quantity: &'a Quantity) -> &mut Self {
+        let invalid = |quantity: &Quantity| quantity.nanos().is_err();
+        self.count = self.count.saturating_add(1);
+        self.verbatim = match self.verbatim {
+            Some(earlier) if invalid(earlier) => Some(earlier),
+            _ if self.count == 1 || invalid(quantity) => Some(quantity),
+            _ => None,
+        };
+        self
+    }
+
+    fn quantity(&self) -> Quantity {
+        self.verbatim.cloned().unwrap_or_else(|| from_nanos(self.running.max(self.starting) + self.overhead))
+    }
+}
+
+/// A container's requests. In a template limits were not yet copied to requests, so they stand for what is not written.
+fn written(container: &Container) -> impl Iterator<Item = (&str, &Quantity)> {
+    let Resources { requests, limits, .. } = &container.resources;
+    let only_limits = limits.iter().filter(|(name, _)| !requests.contains_key(*name));
+    requests.iter().chain(only_limits).map(|(name, quantity)| (name.as_str(), quantity))
 }
 
 /// A valid quantity is at most 2^63-1 units, so a sum over any pod that fits a request stays far below `i128::MAX`.

@@ -321,16 +321,17 @@ impl Reader<'_> {
         let end = inner.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inner.len());
         let (name, operator) = inner.split_at(end);
         let digits = !name.is_empty() && name.chars().all(|c| c.is_ascii_digit());
-        let value = if digits { Some(self.parameter(name.parse().ok())) } else { self.value(name) };
         let colon = operator.starts_with(':');
         let default = operator
             .strip_prefix(":-")
             .or_else(|| operator.strip_prefix(":="))
             .or_else(|| if colon { None } else { operator.strip_prefix('-').or_else(|| operator.strip_prefix('=')) });
-        if operator.is_empty() || operator.starts_with(":?") || operator.starts_with('?') {
-            return value.unwrap_or_else(|| UNKNOWN.to_string());
+        let plain = operator.is_empty() || operator.starts_with(":?") || operator.starts_with('?');
+        if !plain && default.is_none() {
+            return UNKNOWN.to_string();
         }
-        let Some(default) = default else { return UNKNOWN.to_string() };
+        let value = if digits { Some(self.parameter(name.parse().ok())) } else { self.value(name) };
+        let Some(default) = default else { return value.unwrap_or_else(|| UNKNOWN.to_string()) };
         match value {
             Some(value) if !(colon && value.is_empty()) => value,
             _ if depth >= DEEPEST => UNKNOWN.to_string(),
@@ -340,7 +341,7 @@ impl Reader<'_> {
                     at: 0,
                     environment: self.environment,
                     parameters: self.parameters,
-                    assigned: self.assigned.clone(),
+                    assigned: std::mem::take(&mut self.assigned),
                     budget: self.budget,
                     branches: 0,
                     sourced: self.sourced,
@@ -349,6 +350,7 @@ impl Reader<'_> {
                 let mut word = Word::default();
                 inner.double_quoted(&mut word, depth + 1);
                 self.budget = inner.budget;
+                self.assigned = inner.assigned;
                 word.text.trim_matches('\'').to_owned()
             }
         }
@@ -356,27 +358,34 @@ impl Reader<'_> {
 
     /// A variable's value; `None` when nothing in sight defines it and nothing out of sight may.
     fn value(&self, name: &str) -> Option<String> {
-        if let Some(value) = self.assigned.get(name) {
-            return Some(value.clone());
-        }
-        match self.environment.get(name) {
-            Variable::Known(value) => Some(value.to_owned()),
-            Variable::Unknown => Some(UNKNOWN.to_string()),
-            Variable::Absent if self.sourced => Some(UNKNOWN.to_string()),
-            Variable::Absent => None,
-        }
+        let value = match (self.assigned.get(name), self.environment.get(name)) {
+            (Some(value), _) => value,
+            (None, Variable::Known(value)) => value,
+            (None, Variable::Unknown) => return Some(UNKNOWN.to_string()),
+            (None, Variable::Absent) => return self.sourced.then(|| UNKNOWN.to_string()),
+        };
+        Some(self.affordable(value))
+    }
+
+    /// A copy of a value, unless the budget forbids it: a short script can name a long value very often.
+    fn affordable(&self, value: &str) -> String {
+        if value.len() < self.budget { value.to_owned() } else { UNKNOWN.to_string() }
     }
 
     fn parameter(&self, number: Option<u32>) -> String {
         let index = number.and_then(|number| usize::try_from(number).ok()).and_then(|number| number.checked_sub(1));
         match index {
-            Some(index) => self.parameters.get(index).cloned().unwrap_or_default(),
+            Some(index) => self.parameters.get(index).map(|value| self.affordable(value)).unwrap_or_default(),
             None => UNKNOWN.to_string(),
         }
     }
 
     fn put_parameters(&mut self, word: &mut Word, quoted: bool) {
         let parameters = self.parameters;
+        if parameters.len() >= self.budget {
+            word.push(UNKNOWN);
+            return;
+        }
         for (number, parameter) in parameters.iter().enumerate() {
             if number > 0 {
                 word.split();
@@ -388,11 +397,12 @@ impl Reader<'_> {
 
     /// Appends a value; unquoted, its blanks split the word.
     fn put(&mut self, word: &mut Word, value: &str, quoted: bool) {
-        if value.len() > self.budget {
+        if value.len() >= self.budget {
             word.push(UNKNOWN);
             return;
         }
-        self.budget -= value.len();
+        // One more than its bytes, so that empty values are not free.
+        self.budget -= value.len() + 1;
         if quoted {
             word.started = true;
             word.text.push_str(value);

@@ -196,6 +196,17 @@ fn a_start_script_is_read_from_a_config_map_in_view() {
 }
 
 #[test]
+fn an_entrypoint_script_out_of_sight_passes_its_arguments_on() {
+    for command in [
+        json!(["/entrypoint.sh", "vllm", "serve", "m", "--port=9"]),
+        json!(["sh", "/e.sh", "vllm", "serve", "--port=9"]),
+    ] {
+        let read = server(&json!({ "image": "ubuntu", "command": command }));
+        assert_eq!(number(&read), Some(9), "{command}");
+    }
+}
+
+#[test]
 fn scripts_that_call_each_other_end() {
     let object = with_pod_spec(&json!({
         "volumes": [{ "name": "scripts", "configMap": { "name": "start" } }],

@@ -55,6 +55,10 @@ fn a_port_that_cannot_be_read_is_not_the_default() {
         json!(["--port", "0"]),
         json!(["--port", "70000"]),
         json!(["--port=http"]),
+        json!(["--port 9000"]),
+        json!(["--model=m", "$(ARGS)"]),
+        json!(["$(ARGS)"]),
+        json!(["--port=9000", "--grpc"]),
         json!(["--model", "m", "$(EXTRA)"]),
         json!(["--uds", "/tmp/socket", "--port", "9000"]),
         json!(["--config", "/config/vllm.yaml"]),
@@ -86,6 +90,11 @@ fn a_config_file_in_view_is_read_and_flags_win_over_it() {
     assert_eq!(server.served_model.as_deref(), Some("one"));
     assert!(server.log_stats_disabled && server.arguments_complete);
     assert_eq!(read.config_maps, ["vllm".to_owned()].into());
+
+    let read = workload_with(&object(json!(["a/b", "--port=9001", "--config", "/config/vllm.yaml"])), &seen);
+    let server = read.server().unwrap();
+    assert_eq!(server.port, Port::Explicit { number: 9001, source: "--port in args[1]".to_owned() });
+    assert_eq!(server.max_num_seqs, Some(32));
 
     let read = workload_with(&object(json!(["--port=9001", "--config=/config/vllm.yaml"])), &seen);
     let expected = Port::Explicit { number: 9001, source: "--port in args[0]".to_owned() };

@@ -152,6 +152,24 @@ fn variables_that_name_each_other_do_not_grow_without_bound() {
 }
 
 #[test]
+fn what_costs_a_product_of_lengths_is_cut_short() {
+    let references = "$(".repeat(100_000);
+    let calls = "sh /c/f;".repeat(5_000);
+    let object = with_pod_spec(&json!({
+        "volumes": [{ "name": "c", "configMap": { "name": "c" } }],
+        "containers": [{
+            "image": "vllm/vllm-openai:v0.11.0", "command": ["sh", "/c/f"], "args": [references],
+            "volumeMounts": [{ "name": "c", "mountPath": "/c" }],
+        }],
+    }));
+    let read = workload_with(&object, &[("c", json!({ "f": calls }))]);
+    unknown(read.server().expect("the image is evidence"));
+    let defaults = format!("A={}\n{}", "x".repeat(100_000), "echo ${A:-$A}${A:+$A}$A;".repeat(5_000));
+    let object = json!({ "image": "vllm/vllm-openai:v0.11.0", "command": ["sh", "-c", defaults] });
+    assert!(matches!(reading(&object), Reading::None { .. }));
+}
+
+#[test]
 fn deep_nesting_ends() {
     let nested = format!("{}vllm serve m{}", "${A:-".repeat(50_000), "}".repeat(50_000));
     let _ = reading(&json!({ "image": "vllm/vllm-openai:v0.11.0", "command": ["sh", "-c", nested] }));
