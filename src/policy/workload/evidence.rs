@@ -52,14 +52,17 @@ pub(super) fn read(pod: &Pod<'_, '_>, annotations: &BTreeMap<String, String>, us
     // The engine that the user states holds for a container that tells nothing, when it is the only one in question.
     let stated = stated && candidates.len() == 1;
     let mut best: Option<Judged> = None;
+    let mut all = BTreeSet::new();
     for (container, place) in candidates {
         let judged = judge(pod, container, &format!("{}.spec.{place}", pod.path), stated);
+        all.extend(judged.used.iter().cloned());
         if best.as_ref().is_none_or(|best| judged.weight() > best.weight()) {
             best = Some(judged);
         }
     }
     let Some(best) = best else { return Reading::None { reason: "its pods have no container".to_owned() } };
-    used.extend(best.used);
+    // As long as no container is the server, a script that comes into view may make any of them one.
+    used.extend(if matches!(best.reading, Reading::None { .. }) { all } else { best.used });
     best.reading
 }
 

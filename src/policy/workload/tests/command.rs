@@ -192,7 +192,9 @@ fn a_start_script_is_read_from_a_config_map_in_view() {
 
     let mut foreign = object;
     foreign["spec"]["template"]["spec"]["containers"][0]["image"] = json!("ubuntu");
-    assert!(matches!(workload(&foreign).server, Reading::None { .. }));
+    let read = workload(&foreign);
+    assert!(matches!(read.server, Reading::None { .. }));
+    assert_eq!(read.config_maps, ["start".to_owned()].into(), "the script may start a server once it is seen");
 }
 
 #[test]
