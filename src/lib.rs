@@ -6,6 +6,8 @@
 
 #[cfg(feature = "serve")]
 pub mod admission;
+pub mod cli;
+pub mod cluster;
 pub mod manifest;
 pub mod policy;
 #[cfg(feature = "serve")]

@@ -13,7 +13,9 @@ pub mod counters;
 pub mod json_guard;
 pub mod limits;
 pub mod oracle;
+pub mod registration;
 pub mod routes;
+pub mod service;
 pub mod wire;
 
 mod body;

@@ -30,9 +30,14 @@ impl Decision {
         self.findings.iter().filter(move |finding| finding.severity == severity)
     }
 
+    /// The findings that deny.
+    pub fn denials(&self) -> impl Iterator<Item = &Finding> {
+        self.of(Severity::Deny)
+    }
+
     /// All denials in one message, since the user sees only one.
     pub fn message(&self) -> String {
-        let lines: Vec<String> = self.of(Severity::Deny).map(Finding::sentence).collect();
+        let lines: Vec<String> = self.denials().map(Finding::sentence).collect();
         lines.join("\n")
     }
 

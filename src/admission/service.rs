@@ -1,0 +1,190 @@
+//! The decision core behind the webhook: a request and the view in, a verdict out.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{Decide, Operation, Request, Verdict};
+use crate::policy::configuration::Configuration;
+use crate::policy::decision::Decision;
+use crate::policy::facts::{Context, Stage};
+use crate::policy::inject;
+use crate::policy::judge::judge;
+use crate::policy::objects::{Object, ReadError, TypeMeta};
+use crate::policy::settings;
+use crate::policy::view::ClusterView;
+use crate::policy::workload;
+
+/// What the webhook decides by. Whoever watches the cluster writes the view; whoever watches the file swaps the
+/// configuration.
+#[derive(Debug, Default)]
+pub struct State {
+    view: RwLock<ClusterView>,
+    configuration: ArcSwap<Configuration>,
+}
+
+/// The webhook's decisions.
+#[derive(Debug, Clone)]
+pub struct Service {
+    state: Arc<State>,
+}
+
+// === impl State ===
+
+impl State {
+    /// Starts from a view and a configuration.
+    pub fn new(view: ClusterView, configuration: Configuration) -> Arc<Self> {
+        Arc::new(Self { view: RwLock::new(view), configuration: ArcSwap::from_pointee(configuration) })
+    }
+
+    /// Changes the view.
+    pub fn update(&self, change: impl FnOnce(&mut ClusterView)) {
+        // A panic while the lock was held leaves a view that is still a view.
+        change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Replaces the configuration for the requests that come after.
+    pub fn configure(&self, configuration: Configuration) {
+        self.configuration.store(Arc::new(configuration));
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&ClusterView, &Configuration) -> T) -> T {
+        let configuration = self.configuration.load();
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        look(&view, &configuration)
+    }
+}
+
+// === impl Service ===
+
+impl Service {
+    /// Decides by that state.
+    pub fn new(state: Arc<State>) -> Self {
+        Self { state }
+    }
+}
+
+impl Decide for Service {
+    fn mutate(&self, request: &Request<'_>) -> Verdict {
+        let Some(raw) = judged(request) else { return Verdict::silent() };
+        let Ok((_, Object::Workload(object))) = read(raw, request) else { return Verdict::silent() };
+        if object.metadata.deletion_timestamp.is_some() {
+            return Verdict::silent();
+        }
+        let operations = self.state.read(|view, configuration| {
+            // Settings that cannot be meant are refused by the validating call; until then nothing is written.
+            let Ok(wish) = settings::read(&object.metadata, configuration).wish else { return Vec::new() };
+            let namespace = object.metadata.namespace.as_deref();
+            let workload = workload::read(&object, &|name| view.config_map(namespace, name));
+            inject::inject(&object.metadata, has_annotations(raw), &workload, &wish, configuration)
+        });
+        if operations.is_empty() {
+            return Verdict::silent();
+        }
+        match serde_json::to_vec(&operations) {
+            Ok(patch) => Verdict::Allow { patch: Some(patch), warnings: Vec::new(), audit: Vec::new() },
+            Err(_) => Verdict::silent(),
+        }
+    }
+
+    fn validate(&self, request: &Request<'_>) -> Verdict {
+        let Some(raw) = judged(request) else { return Verdict::silent() };
+        let (of, object) = match read(raw, request) {
+            Ok(read) => read,
+            // Not ours to refuse: the API server knows the kind better, and may have fields that we misread.
+            Err(error) => return unreadable(&error),
+        };
+        let old = match (request.operation, request.old_object) {
+            (Operation::Update, Some(old)) => read(old, request).ok().map(|(_, old)| old),
+            _ => None,
+        };
+        let decision = self.state.read(|view, configuration| {
+            let update = request.operation == Operation::Update;
+            let context = Context { view, configuration, stage: Stage::Admission, update };
+            judge(&of, &object, old.as_ref(), None, &context)
+        });
+        log(request, &decision);
+        verdict(&decision)
+    }
+}
+
+/// The new object, when this is a request that rules speak about: CREATE or UPDATE of the object itself.
+fn judged<'a>(request: &Request<'a>) -> Option<&'a RawValue> {
+    if !request.sub_resource.is_empty() || !matches!(request.operation, Operation::Create | Operation::Update) {
+        return None;
+    }
+    request.object
+}
+
+/// Reads a raw object; the request says its kind and, when the object does not, its namespace and name.
+fn read(raw: &RawValue, request: &Request<'_>) -> Result<(TypeMeta, Object), ReadError> {
+    let (group, version) = (&request.kind.group, &request.kind.version);
+    let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+    let of = TypeMeta { api_version, kind: request.kind.kind.to_string() };
+    let mut object = Object::read(&of, &mut serde_json::Deserializer::from_str(raw.get()))?;
+    let metadata = object.metadata_mut();
+    if metadata.namespace.is_none() && !request.namespace.is_empty() {
+        metadata.namespace = Some(request.namespace.to_string());
+    }
+    if metadata.name.is_empty() {
+        metadata.name = request.name.to_string();
+    }
+    Ok((of, object))
+}
+
+fn unreadable(error: &ReadError) -> Verdict {
+    let place = if error.field.is_empty() { String::new() } else { format!("{}: ", error.field) };
+    let warning = format!("scalegate cannot read this object and did not judge it: {place}{}", error.message);
+    Verdict::Allow { patch: None, warnings: vec![warning], audit: Vec::new() }
+}
+
+/// Whether the raw object has a map of annotations that a patch can add to.
+fn has_annotations(raw: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Probe<'a> {
+        #[serde(borrow)]
+        metadata: Option<Metadata<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        annotations: Option<&'a RawValue>,
+    }
+    let annotations = serde_json::from_str::<Probe<'_>>(raw.get()).ok().and_then(|probe| probe.metadata?.annotations);
+    annotations.is_some_and(|annotations| annotations.get().starts_with('{'))
+}
+
+fn verdict(decision: &Decision) -> Verdict {
+    let warnings = decision.warnings();
+    let mut audit: Vec<(String, String)> = Vec::new();
+    if !decision.audit.is_empty() {
+        let mut rules: Vec<&str> = decision.audit.iter().map(|finding| finding.rule.as_str()).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        audit.push(("findings".to_owned(), rules.join(",")));
+    }
+    if decision.allowed() {
+        return Verdict::Allow { patch: None, warnings, audit };
+    }
+    // 422 says that the object's own settings are invalid, 403 that a policy refuses it.
+    let invalid = decision.denials().all(|finding| finding.rule == "invalid-setting");
+    let (code, reason) = if invalid { (422, "Invalid") } else { (403, "Forbidden") };
+    Verdict::Deny { code, reason, message: decision.message(), warnings, audit }
+}
+
+fn log(request: &Request<'_>, decision: &Decision) {
+    for finding in decision.denials() {
+        tracing::info!(
+            uid = %request.uid, kind = %request.kind.kind, namespace = %request.namespace, name = %finding.object.name,
+            operation = request.operation.as_str(), rule = %finding.rule, field = %finding.field, "denied"
+        );
+    }
+    for finding in &decision.audit {
+        tracing::info!(
+            uid = %request.uid, kind = %request.kind.kind, namespace = %request.namespace, name = %finding.object.name,
+            operation = request.operation.as_str(), rule = %finding.rule, field = %finding.field, "audited"
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line: one file a subcommand.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+mod explain;
+mod render;
+mod report;
+mod review;
+mod world;
+
+#[cfg(feature = "serve")]
+mod certs;
+#[cfg(feature = "serve")]
+mod client;
+#[cfg(feature = "serve")]
+mod try_folder;
+#[cfg(feature = "serve")]
+mod webhook;
+
+pub use review::review_world;
+pub use world::{Subject, World, WorldOptions};
+
+/// Nothing was denied.
+pub const EXIT_OK: u8 = 0;
+/// Something was denied (or, with `--expect-denied`, was not).
+pub const EXIT_DENIED: u8 = 1;
+/// Arguments were wrong, or a path could not be read.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Makes autoscaling of GPU inference servers on Kubernetes work, and refuses autoscalers that cannot work.
+#[derive(Debug, Parser)]
+#[command(name = "scalegate", version, max_term_width = 110)]
+#[command(after_help = "Examples:
+  scalegate review k8s/                        what the cluster would say about a folder
+  scalegate try deploy/walkthrough             the same over HTTPS, without a cluster
+  scalegate render k8s/vllm.yaml               what the label would bring
+  scalegate explain metric-exists              why a rule speaks, and what to do")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Judge manifests as the cluster would: files, folders, or `-` for standard input.
+    Review(review::ReviewArgs),
+    /// Start the real webhook on a loopback port, send every object to it over HTTPS, and show what comes back.
+    #[cfg(feature = "serve")]
+    Try(try_folder::TryArgs),
+    /// Print the objects that the label of each workload would bring.
+    Render(render::RenderArgs),
+    /// Explain a rule, or list all rules.
+    Explain(explain::ExplainArgs),
+    /// Make a development certificate authority and a server certificate.
+    #[cfg(feature = "serve")]
+    Certs(certs::CertsArgs),
+    /// Serve the admission webhook.
+    #[cfg(feature = "serve")]
+    Webhook(webhook::WebhookArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+}
+
+/// What to read, shared by the commands that read manifests.
+#[derive(Debug, Clone, Default, Args)]
+pub struct InputArgs {
+    /// Files and folders of manifests; `-` reads standard input.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Namespace of objects that name none. Without it, such an object may stand in any single namespace.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// A snapshot of the cluster, or what `kubectl get -o yaml` printed; files override its objects.
+    #[arg(long, value_name = "FILE")]
+    pub cluster: Option<PathBuf>,
+    /// The administrator's Configuration; without it, a `kind: Configuration` document counts for its folder and below.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  scalegate completions bash > /etc/bash_completion.d/scalegate")]
+struct CompletionsArgs {
+    /// The shell.
+    shell: clap_complete::Shell,
+}
+
+// === impl Colour ===
+
+impl Colour {
+    /// Whether output to that stream is coloured.
+    pub fn enabled(self, stream_is_terminal: bool) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => stream_is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> ExitCode {
+    let Cli { command } = Cli::parse();
+    let result = match command {
+        Command::Review(args) => review::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Try(args) => try_folder::run(&args),
+        Command::Render(args) => render::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Certs(args) => certs::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Webhook(args) => webhook::run(&args),
+        Command::Completions(args) => {
+            clap_complete::generate(args.shell, &mut Cli::command(), "scalegate", &mut io::stdout());
+            Ok(EXIT_OK)
+        }
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::from(EXIT_OK),
+        Err(error) => {
+            eprintln!("scalegate: {error:#}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Whether the reader of our output went away (`scalegate review . | head`), which is nobody's fault.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,93 @@
+//! `scalegate review PATH...`.
+
+use std::io::{self, IsTerminal, Write};
+
+use clap::{Args, ValueEnum};
+
+use super::report::{self, Located};
+use super::{Colour, EXIT_DENIED, EXIT_OK, InputArgs, World, WorldOptions};
+use crate::policy::facts::{Context, Stage};
+use crate::policy::finding::Severity;
+use crate::policy::judge::{judge, judge_document};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 nothing is denied, 1 something is, 2 wrong arguments or an unreadable path.
+
+Examples:
+  scalegate review k8s/
+  helm template my-release chart/ | scalegate review -n ml -
+  kustomize build overlays/prod | scalegate review --cluster cluster.yaml -
+  scalegate review --output json k8s/ > findings.json")]
+pub(super) struct ReviewArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Take it that every rule and adapter that makes a metric is among the documents: a name that none of them makes is
+    /// denied.
+    #[arg(long)]
+    complete: bool,
+    /// How findings are printed.
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+    /// The severity that makes the exit status 1.
+    #[arg(long, value_enum, default_value = "deny")]
+    fail_on: FailOn,
+    /// When to use colour.
+    #[arg(long, value_enum, default_value = "auto")]
+    color: Colour,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// As a compiler prints them, with the line at fault.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    Deny,
+    Warn,
+}
+
+/// Judges the paths and prints what was found.
+pub(super) fn run(args: &ReviewArgs) -> anyhow::Result<u8> {
+    let options = WorldOptions { complete: args.complete, ..WorldOptions::from_args(&args.input)? };
+    let world = World::load(&args.input.paths, &options)?;
+    let findings = review_world(&world);
+    let out = io::stdout();
+    let colour = args.color.enabled(out.is_terminal());
+    let mut out = io::BufWriter::new(out.lock());
+    match args.output {
+        Output::Text => report::text::print(&mut out, &findings, world.subjects.len(), colour)?,
+        Output::Json => report::json::print(&mut out, &findings)?,
+    }
+    out.flush()?;
+    let worst = match args.fail_on {
+        FailOn::Deny => Severity::Deny,
+        FailOn::Warn => Severity::Warn,
+    };
+    Ok(if findings.iter().any(|found| found.finding.severity >= worst) { EXIT_DENIED } else { EXIT_OK })
+}
+
+/// Every finding of a world, in the order of files and lines.
+pub fn review_world(world: &World) -> Vec<Located> {
+    let mut findings: Vec<Located> = world.file_findings.clone();
+    for subject in &world.subjects {
+        let (Some(document), Some(view)) = (world.document(subject), world.view(subject)) else { continue };
+        let context = Context { view, configuration: &subject.configuration, stage: Stage::Review, update: false };
+        let mut said = judge_document(&subject.facts, &context).findings;
+        // A document that a later one replaces is never what the cluster runs.
+        if subject.facts.repeated_at.is_none() {
+            if let Some(object) = &subject.object {
+                said.extend(judge(&subject.of, object, None, subject.order, &context).findings);
+            }
+        }
+        findings.extend(said.into_iter().map(|finding| Located::new(finding, Some(document))));
+    }
+    let file = |name: &Option<String>| {
+        world.loaded.files.iter().position(|file| Some(&file.name) == name.as_ref()).unwrap_or(usize::MAX)
+    };
+    findings.sort_by_key(|found| (file(&found.finding.file), found.finding.line, found.finding.column));
+    findings
+}

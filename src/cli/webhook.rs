@@ -1,0 +1,81 @@
+//! `scalegate webhook`: serves the admission webhook.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::EXIT_OK;
+use super::world::{read_cluster, read_configuration};
+use crate::admission::service::{Service, State};
+use crate::admission::{Limits, router};
+use crate::policy::view::ClusterView;
+use crate::tls::{LiveCertificate, Pair, ServeSettings, serve, server_config};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  scalegate certs && scalegate webhook --cluster cluster.yaml --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key")]
+pub(super) struct WebhookArgs {
+    /// Address to serve on.
+    #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// The certificate chain, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_cert: PathBuf,
+    /// The certificate's key, PEM.
+    #[arg(long, value_name = "FILE")]
+    tls_key: PathBuf,
+    /// Serve only clients with a certificate of this authority, PEM.
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// What is known about the cluster: a snapshot, or what `kubectl get -o yaml` printed.
+    #[arg(long, value_name = "FILE")]
+    cluster: PathBuf,
+    /// The administrator's Configuration.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Seconds that everything is still served after SIGTERM, so that no client meets a closed port.
+    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    quiet_period: u64,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
+    let WebhookArgs { listen, tls_cert, tls_key, client_ca, cluster, config, quiet_period } = args;
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let configuration = config.as_deref().map(read_configuration).transpose()?.unwrap_or_default();
+    let mut view: ClusterView = read_cluster(cluster)?;
+    view.now = now();
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let pair = Pair::from_pem(&read(tls_cert)?, &read(tls_key)?)
+        .with_context(|| format!("cannot use {} with {}", tls_cert.display(), tls_key.display()))?;
+    let client_ca = client_ca.as_ref().map(read).transpose()?;
+    let tls = server_config(LiveCertificate::new(pair), client_ca.as_deref())?;
+    let router = router(Arc::new(Service::new(State::new(view, configuration))), Limits::default());
+    let settings = ServeSettings { quiet_period: Duration::from_secs(*quiet_period), ..ServeSettings::default() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        tracing::info!(address = %listener.local_addr()?, "serving");
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let shutdown = async {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::info!("draining");
+        };
+        serve(listener, tls, router, settings, shutdown).await?;
+        anyhow::Ok(EXIT_OK)
+    })
+}
+
+/// Seconds since the epoch.
+fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}

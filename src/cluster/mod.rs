@@ -1,0 +1,3 @@
+//! What is known about a cluster, and where it comes from.
+
+pub mod snapshot;
