@@ -3,6 +3,11 @@
 //! To add one: write `rules/my_rule.rs` with a `pub(super) static RULE`, list it in [`ALL`], and give it a failing and a
 //! passing case under `tests/cases/my-rule/`.
 
+mod metric_exists;
+mod metric_kind;
+mod metric_removed;
+mod metric_unit;
+mod naming;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -62,7 +67,7 @@ impl Checks {
 }
 
 /// All rules, in the order of the table.
-pub static ALL: &[&Rule] = &[];
+pub static ALL: &[&Rule] = &[&metric_exists::RULE, &metric_removed::RULE, &metric_kind::RULE, &metric_unit::RULE];
 
 /// The rule of that id.
 pub fn find(id: &str) -> Option<&'static Rule> {
