@@ -3,7 +3,8 @@
 use strsim::damerau_levenshtein;
 
 use super::naming::{
-    adapter, adapter_seen, exporter, has_upper_case, judged_elsewhere, one_of, queries, query_fault, spell, stackdriver,
+    adapter, adapter_seen, exporter, has_upper_case, judged_elsewhere, may_coin, one_of, queries, query_fault, spell,
+    stackdriver,
 };
 use super::{Checks, Rule};
 use crate::policy::chain::{self, Adapter, Form, MakerKind, promql};
@@ -111,7 +112,7 @@ fn judge(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> 
     let named = if recognised { None } else { by_name(usage, facts, context) };
     match (named, live) {
         (Some(finding), _) if finding.severity == crate::policy::finding::Severity::Deny => Some(finding),
-        (_, Some(Live::Missing { minutes })) if !usage.makers.may() => Some(missing(usage, facts, minutes)),
+        (_, Some(Live::Missing { minutes })) if !may_coin(usage) => Some(missing(usage, facts, minutes)),
         (named, _) => named,
     }
 }
@@ -212,12 +213,12 @@ fn by_name(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -
     match usage.spelling.form {
         Form::GoogleApis => return None,
         Form::GmpWithoutSuffix => return without_suffix(usage, facts),
-        Form::Gmp if usage.makers.may() => return wrong_suffix(usage, facts),
-        _ if usage.makers.may() || engine::histogram_child(name).is_some() => return None,
+        Form::Gmp if may_coin(usage) => return wrong_suffix(usage, facts),
+        _ if may_coin(usage) || engine::histogram_child(name).is_some() => return None,
         _ => {}
     }
     let fixed = fixed(usage, facts, context);
-    if let Some(metric) = counter_without_total(usage) {
+    if let Some(metric) = total_of(name) {
         return without_total(metric, usage, facts, fixed);
     }
     match &usage.resolved {
@@ -314,8 +315,13 @@ fn other_dcgm_field(name: &str, nearest: &[&'static str]) -> bool {
     nearest.iter().filter(|other| other.starts_with("DCGM_")).any(|other| {
         let others: Vec<&str> = other.split('_').collect();
         let mut differing = parts.iter().zip(&others).filter(|(one, other)| one != other);
-        parts.len() == others.len() && differing.all(|(one, _)| DCGM_PARTS.contains(one))
+        parts.len() == others.len() && differing.all(|(one, _)| DCGM_PARTS.contains(one) || is_link(one))
     })
+}
+
+/// A link's number, as in `DCGM_FI_DEV_NVLINK_BANDWIDTH_L3`.
+fn is_link(part: &str) -> bool {
+    part.strip_prefix('L').is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn under_prefix(
@@ -371,7 +377,8 @@ fn folded(name: &str) -> String {
 /// Whether a name is a server's own name but for case and separators. Of DCGM's fields the lower-case name is a customary
 /// one, which recording rules give.
 fn is_respelled(name: &str, metric: &Metric) -> bool {
-    matches!(metric.exporter, Exporter::Engine(_)) && folded(name) == folded(metric.name)
+    let own = metric.name.strip_suffix("_total").unwrap_or(metric.name);
+    matches!(metric.exporter, Exporter::Engine(_)) && [metric.name, own].map(folded).contains(&folded(name))
 }
 
 fn respelled(
@@ -383,15 +390,6 @@ fn respelled(
 ) -> Finding {
     let name = usage.spelling.name;
     let field = usage.name_field();
-    if metric.name.to_ascii_lowercase() == name {
-        let message = format!(
-            "{} exports `{}`; in lower case it exists only where a recording rule makes it, and none is in view",
-            exporter(metric),
-            metric.name
-        );
-        let finding = made_nowhere(field, usage.name, message, facts, context);
-        return finding.hint(format!("add the recording rule, or write `{}`", spell(metric.name, usage, facts)));
-    }
     let message =
         format!("{} exports `{}`, not `{name}`, and nothing in view renames it", exporter(metric), metric.name);
     // What relabelling renames loses its type, so `unknown` is evidence of a rename out of view.
@@ -519,14 +517,10 @@ fn wrong_suffix(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> Option<Finding> 
 }
 
 /// The counter that a name means which leaves `_total` away.
-fn counter_without_total(usage: &MetricUse<'_>) -> Option<&'static Metric> {
-    if usage.metric().is_some() {
+fn total_of(name: &str) -> Option<&'static Metric> {
+    if engine::lookup(name).is_some() {
         return None;
     }
-    total_of(usage.spelling.name)
-}
-
-fn total_of(name: &str) -> Option<&'static Metric> {
     engine::lookup(&format!("{name}_total")).filter(|metric| metric.kind == MetricKind::Counter)
 }
 
@@ -564,7 +558,7 @@ fn in_query(
 ) -> Option<Finding> {
     let name = selector.name.as_deref()?;
     let namespace = facts.scaled_object.metadata.namespace.as_deref();
-    if engine::histogram_child(name).is_some() || chain::makers_for(context.view, name, namespace).may() {
+    if engine::histogram_child(name).is_some() || chain::makers_for(context.view, name, namespace).may_coin() {
         return None;
     }
     let release = facts.target.workload().and_then(|workload| workload.server()?.version);
@@ -574,11 +568,9 @@ fn in_query(
         if closed { query_fault(field, name, message, context) } else { Finding::suspect(field, name, message) }
     };
     let resolved = engine::resolve(name);
-    if !matches!(resolved, Resolved::Catalogued(_) | Resolved::Alias { .. }) {
-        if let Some(metric) = total_of(name) {
-            let message = format!("the query selects `{name}`, but {} exports `{}`", exporter(metric), metric.name);
-            return Some(query_fault(field, name, message, context).hint(format!("write `{}`", metric.name)));
-        }
+    if let Some(metric) = total_of(name) {
+        let message = format!("the query selects `{name}`, but {} exports `{}`", exporter(metric), metric.name);
+        return Some(query_fault(field, name, message, context).hint(format!("write `{}`", metric.name)));
     }
     match resolved {
         Resolved::NearMiss { nearest, distance, .. } => {

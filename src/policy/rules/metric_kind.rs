@@ -80,11 +80,8 @@ fn judge(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, _context: &Context<'_>) ->
         return None;
     }
     let name = usage.spelling.name;
-    let (metric, child) = match (usage.metric(), engine::histogram_child(name)) {
-        (Some(metric), _) => (metric, false),
-        (None, Some((metric, _))) => (metric, true),
-        (None, None) => return None,
-    };
+    let child = engine::histogram_child(name).is_some();
+    let metric = usage.metric()?;
     let message = message(usage, metric, child)?;
     let field = usage.name_field();
     if metric.kind == MetricKind::Counter {
@@ -102,8 +99,7 @@ fn judge(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, _context: &Context<'_>) ->
     // An alias is what some adapter rule makes it, such as a quantile; so is any name that a pattern may serve. With a
     // `reducer`, the Stackdriver adapter can be made to compute one from a histogram.
     let reduced = metric.kind == MetricKind::Histogram && has_reducer(usage);
-    let alias = matches!(usage.resolved, Resolved::Alias { .. }) && usage.spelling.form != Form::Gmp
-        || child && !name.contains(':');
+    let alias = matches!(usage.resolved, Resolved::Alias { .. }) && usage.spelling.form != Form::Gmp;
     let finding = if alias || reduced || usage.makers.may() {
         Finding::suspect(field, usage.name, message)
     } else {

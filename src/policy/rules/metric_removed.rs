@@ -1,7 +1,8 @@
 //! `metric-removed`: the target's release does not export the metric, although another one does.
 
 use super::naming::{
-    judged_elsewhere, one_of, origins, presence, queries, query_fault, release, serves_its_template, spell, successors,
+    judged_elsewhere, may_coin, one_of, origins, presence, queries, query_fault, release, serves_its_template, spell,
+    successors,
 };
 use super::{Checks, Rule};
 use crate::policy::configuration::Level;
@@ -124,7 +125,7 @@ fn judge(usage: &MetricUse<'_>, workload: &Workload, facts: &HpaFacts<'_>, conte
     let unsure = if made || !usage.makers.made.is_empty() {
         !usage.makers.unreadable.is_empty()
     } else {
-        usage.makers.may() || matches!(usage.resolved, engine::Resolved::Alias { .. })
+        may_coin(usage) || matches!(usage.resolved, engine::Resolved::Alias { .. })
     };
     let finding = match fault {
         Fault::NotYet { .. } => Finding::suspect(field, usage.name, message),
@@ -213,7 +214,7 @@ fn check_queries(facts: &ScaledObjectFacts<'_>, context: &Context<'_>) -> Vec<Fi
             .collect();
         for (name, metric) in &metrics {
             let Some(fault) = Fault::of(metric, workload) else { continue };
-            if crate::policy::chain::makers_for(context.view, name, namespace).may() {
+            if crate::policy::chain::makers_for(context.view, name, namespace).may_coin() {
                 continue;
             }
             let others = metrics

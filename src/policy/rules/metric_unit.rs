@@ -1,6 +1,6 @@
 //! `metric-unit`: a target in another unit than the metric's.
 
-use super::naming::judged_elsewhere;
+use super::naming::{judged_elsewhere, may_coin};
 use super::{Checks, Rule};
 use crate::policy::chain::Form;
 use crate::policy::configuration::Level;
@@ -136,7 +136,7 @@ fn too_large(
         ),
     };
     let one = series_in_a_pod(metric, facts, context) == Some(1);
-    let certain = usage.source == Source::Pods && usage.spelling.form == Form::Gmp && one && !usage.makers.may();
+    let certain = usage.source == Source::Pods && usage.spelling.form == Form::Gmp && one && !may_coin(usage);
     let value = format!("{} {target}", usage.name);
     let finding = if certain { Finding::deny(field, value, message) } else { Finding::suspect(field, value, message) };
     // What was meant as per cent, in thousandths: 80 becomes 800m.

@@ -3,13 +3,22 @@
 //! To add one: write `rules/my_rule.rs` with a `pub(super) static RULE`, list it in [`ALL`], and give it a failing and a
 //! passing case under `tests/cases/my-rule/`.
 
+mod api_version;
+mod cpu_only;
+mod external_metric_case;
+mod external_unscoped;
+mod metric_dropped;
 mod metric_exists;
 mod metric_kind;
 mod metric_removed;
 mod metric_unit;
+mod min_zero;
 mod naming;
+mod object_metric_unsupported;
+mod target_unreachable;
 #[cfg(test)]
 pub(crate) mod testing;
+mod up_only_metric;
 
 use super::configuration::Level;
 use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, WorkloadFacts};
@@ -67,7 +76,21 @@ impl Checks {
 }
 
 /// All rules, in the order of the table.
-pub static ALL: &[&Rule] = &[&metric_exists::RULE, &metric_removed::RULE, &metric_kind::RULE, &metric_unit::RULE];
+pub static ALL: &[&Rule] = &[
+    &metric_exists::RULE,
+    &metric_removed::RULE,
+    &metric_kind::RULE,
+    &metric_unit::RULE,
+    &external_metric_case::RULE,
+    &object_metric_unsupported::RULE,
+    &metric_dropped::RULE,
+    &api_version::RULE,
+    &target_unreachable::RULE,
+    &up_only_metric::RULE,
+    &cpu_only::RULE,
+    &external_unscoped::RULE,
+    &min_zero::RULE,
+];
 
 /// The rule of that id.
 pub fn find(id: &str) -> Option<&'static Rule> {

@@ -1,7 +1,7 @@
 //! What several metric rules ask of an autoscaler: who answers for a metric, how its backend spells another name, which
 //! series it is made from, and which release counts.
 
-use crate::policy::chain::{self, Adapter, Form, promql};
+use crate::policy::chain::{self, Adapter, Form, MakerKind, promql};
 use crate::policy::engine::{self, Engine, Exporter, Metric, MetricKind, Presence, Version};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, ScaledObjectFacts, Source, Stage};
 use crate::policy::finding::Finding;
@@ -45,6 +45,19 @@ pub(super) fn stackdriver(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> bool {
         Form::Plain => *adapter(usage, facts) == Adapter::Stackdriver,
         Form::GkeManaged { .. } | Form::Keda | Form::Datadog => false,
     }
+}
+
+/// Whether something in view brings the name about, or may do so. What serves series under the names that they have does not
+/// count, nor do adapter rules for a name that Cloud Monitoring answers for.
+pub(super) fn may_coin(usage: &MetricUse<'_>) -> bool {
+    let makers = &usage.makers;
+    if !matches!(usage.spelling.form, Form::Gmp | Form::GmpWithoutSuffix) {
+        return makers.may_coin();
+    }
+    let series = |by: MakerKind| matches!(by, MakerKind::RecordingRule | MakerKind::Relabelling);
+    makers.made.iter().any(|made| series(made.by))
+        || makers.patterns.iter().any(|pattern| series(pattern.by) && !pattern.passes_through)
+        || makers.unreadable.iter().any(|(key, _)| key.kind != "ConfigMap")
 }
 
 /// A catalogued name as the user has to write it in the place of `usage`.
