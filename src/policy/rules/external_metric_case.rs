@@ -2,7 +2,9 @@
 
 use super::naming::{has_upper_case, judged_elsewhere, spell};
 use super::{Checks, Rule};
-use crate::policy::chain::{self, Adapter, Form};
+use crate::policy::chain::adapter::Adapter;
+use crate::policy::chain::spelling::Form;
+use crate::policy::chain::{self};
 use crate::policy::configuration::Level;
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::Finding;

@@ -2,7 +2,7 @@
 
 use super::naming::judged_elsewhere;
 use super::{Checks, Rule};
-use crate::policy::chain::Form;
+use crate::policy::chain::spelling::Form;
 use crate::policy::configuration::Level;
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::Finding;

@@ -2,7 +2,9 @@
 
 use super::naming::{adapter, exporter, has_upper_case, judged_elsewhere, queries, query_fault, stackdriver};
 use super::{Checks, Rule};
-use crate::policy::chain::{self, Adapter, Form, Made, MakerKind};
+use crate::policy::chain::adapter::Adapter;
+use crate::policy::chain::spelling::Form;
+use crate::policy::chain::{self, Made, MakerKind};
 use crate::policy::configuration::Level;
 use crate::policy::engine::{self, Metric, MetricKind, Resolved};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, ScaledObjectFacts};
@@ -167,7 +169,7 @@ fn made(usage: &MetricUse<'_>) -> Option<Finding> {
     let recorded_gauge = made.iter().all(|made| made.by == MakerKind::RecordingRule)
         && usage.spelling.form == Form::Gmp
         && usage.spelling.suffix == Some("gauge");
-    let certain = made.iter().all(|made| adapter_rule(&made)) || recorded_gauge || kind != MetricKind::Counter;
+    let certain = made.iter().all(|made| adapter_rule(made)) || recorded_gauge || kind != MetricKind::Counter;
     if kind == MetricKind::Counter && usage.spelling.suffix.is_some_and(|suffix| suffix.ends_with("counter")) {
         return None;
     }

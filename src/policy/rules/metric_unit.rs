@@ -1,14 +1,13 @@
 //! `metric-unit`: a target in another unit than the metric's.
 
-use super::naming::{judged_elsewhere, may_coin};
+use super::naming::{devices, judged_elsewhere, may_coin};
 use super::{Checks, Rule};
-use crate::policy::chain::Form;
+use crate::policy::chain::spelling::Form;
 use crate::policy::configuration::Level;
 use crate::policy::engine::{Exporter, Metric, Unit};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::Finding;
 use crate::policy::objects::Quantity;
-use crate::policy::placement;
 
 /// One, in billionths.
 const ONE: i128 = 1_000_000_000;
@@ -162,17 +161,16 @@ fn too_small(target: &Quantity, nanos: i128, usage: &MetricUse<'_>) -> Finding {
 /// How many series of the metric one pod has: a data-parallel rank each for a server's own, a GPU each for DCGM's. `None`
 /// when it cannot be told.
 fn series_in_a_pod(metric: &Metric, facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<u64> {
-    let workload = facts.target.workload()?;
     match metric.exporter {
         Exporter::Engine(engine) => {
-            let server = workload.server().filter(|server| server.engine == engine && server.arguments_complete)?;
+            let server = facts
+                .target
+                .workload()?
+                .server()
+                .filter(|server| server.engine == engine && server.arguments_complete)?;
             Some(server.data_parallel.max(1))
         }
-        Exporter::Dcgm | Exporter::GkeSystem => {
-            let needs = workload.pods.first()?;
-            let devices: i64 = placement::accelerators(needs, context.configuration).values().sum();
-            u64::try_from(devices).ok().filter(|devices| *devices > 0)
-        }
+        Exporter::Dcgm | Exporter::GkeSystem => devices(facts, context),
     }
 }
 

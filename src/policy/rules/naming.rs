@@ -1,11 +1,14 @@
 //! What several metric rules ask of an autoscaler: who answers for a metric, how its backend spells another name, which
 //! series it is made from, and which release counts.
 
-use crate::policy::chain::{self, Adapter, Form, MakerKind, promql};
+use crate::policy::chain::adapter::Adapter;
+use crate::policy::chain::spelling::Form;
+use crate::policy::chain::{self, MakerKind, promql};
 use crate::policy::engine::{self, Engine, Exporter, Metric, MetricKind, Presence, Version};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, ScaledObjectFacts, Source, Stage};
 use crate::policy::finding::Finding;
 use crate::policy::objects::Hpa;
+use crate::policy::placement;
 use crate::policy::view::ClusterView;
 use crate::policy::workload::{Server, Workload};
 
@@ -164,6 +167,14 @@ pub(super) fn release<'a>(workload: &'a Workload, metric: &Metric) -> Option<(&'
         return None;
     }
     Some((server, server.version?))
+}
+
+/// The accelerators that one pod of the target asks for; `None` when the target is not in view or asks for none.
+pub(super) fn devices(facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<u64> {
+    let needs = facts.target.workload()?.pods.first()?;
+    let asked = placement::accelerators(needs, context.configuration);
+    let devices = asked.values().fold(0_i64, |sum, devices| sum.saturating_add(*devices));
+    u64::try_from(devices).ok().filter(|devices| *devices > 0)
 }
 
 /// Whether a server of that release exports a metric.

@@ -2,7 +2,8 @@
 
 use super::naming::{adapter_seen, judged_elsewhere, may_coin};
 use super::{Checks, Rule};
-use crate::policy::chain::{Adapter, Form};
+use crate::policy::chain::adapter::Adapter;
+use crate::policy::chain::spelling::Form;
 use crate::policy::configuration::Level;
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::Finding;

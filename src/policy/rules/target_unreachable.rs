@@ -1,13 +1,12 @@
 //! `target-unreachable`: a target that no pod can exceed by enough.
 
-use super::naming::{judged_elsewhere, may_coin};
+use super::naming::{devices, judged_elsewhere, may_coin};
 use super::{Checks, Rule};
 use crate::policy::configuration::Level;
 use crate::policy::engine::{Engine, Exporter, Metric, MetricKind, Unit};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source, Target};
 use crate::policy::finding::Finding;
 use crate::policy::objects::Quantity;
-use crate::policy::placement;
 
 /// One, in billionths.
 const ONE: i128 = 1_000_000_000;
@@ -171,11 +170,7 @@ fn ceiling(metric: &Metric, facts: &HpaFacts<'_>, context: &Context<'_>) -> Opti
             Some(Ceiling { most: ranks, known: server.is_some_and(|server| server.arguments_complete), why })
         }
         (Exporter::Dcgm | Exporter::GkeSystem, Unit::Ratio | Unit::Percent) => {
-            let workload = facts.target.workload();
-            let needs = workload.and_then(|workload| workload.pods.first());
-            let devices =
-                needs.map(|needs| placement::accelerators(needs, context.configuration).values().sum::<i64>());
-            let devices = devices.and_then(|devices| u64::try_from(devices).ok()).unwrap_or(0);
+            let devices = devices(facts, context).unwrap_or(0);
             let one = if metric.unit == Unit::Percent { 100 } else { 1 };
             let why =
                 if devices > 1 { format!("{devices} GPUs, if they are added up") } else { "of one GPU".to_owned() };

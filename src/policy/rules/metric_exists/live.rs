@@ -1,0 +1,64 @@
+//! What the metrics API answered about a metric.
+
+use super::super::naming::stackdriver;
+use crate::policy::engine::{Exporter, Metric};
+use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
+use crate::policy::finding::Finding;
+use crate::policy::view::{MetricApi, MetricKey, MetricPresence};
+
+/// A usable answer of the metrics API.
+pub(super) enum Live {
+    Served,
+    Missing { minutes: i64 },
+}
+
+/// The cached answer for a metric, when it is fresh and the target had the time to be scraped.
+pub(super) fn live(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<Live> {
+    let namespace = facts.hpa.metadata.namespace.clone()?;
+    let api = if usage.source == Source::External { MetricApi::External } else { MetricApi::Custom };
+    let key = |name: &str| MetricKey { api, name: name.to_owned(), namespace: namespace.clone() };
+    let metrics = &context.view.metrics;
+    let observed = metrics.get(&key(usage.name)).or_else(|| metrics.get(&key(&usage.name.to_ascii_lowercase())))?;
+    let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    let probes = &context.configuration.probes;
+    let now = context.view.now;
+    if now.saturating_sub(observed.observed_at) > seconds(probes.stale_after_seconds) {
+        return None;
+    }
+    match observed.presence {
+        MetricPresence::Present => Some(Live::Served),
+        MetricPresence::Unknown => None,
+        MetricPresence::Absent => {
+            let ready = now.saturating_sub(observed.ready_since?);
+            (ready >= seconds(probes.settle_seconds)).then_some(Live::Missing { minutes: ready / 60 })
+        }
+    }
+}
+
+pub(super) fn missing(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, minutes: i64) -> Finding {
+    let api = if usage.source == Source::External { "external" } else { "custom" };
+    let target = &facts.hpa.spec.scale_target_ref;
+    let message = format!(
+        "the {api} metrics API does not serve `{}`, although the pods of {} {} are Ready for {minutes} minutes, and \
+         nothing in view makes it",
+        usage.name, target.kind, target.name
+    );
+    let hint = match usage.metric() {
+        Some(metric) if stackdriver(usage, facts) && matches!(metric.exporter, Exporter::Engine(_)) => {
+            let port = facts.target.workload().and_then(|workload| workload.server()?.port.number());
+            let port = port.map(|port| format!(" on port {port}")).unwrap_or_default();
+            format!("a PodMonitoring that scrapes these pods{port} has to exist first")
+        }
+        Some(Metric { exporter: Exporter::Dcgm, .. }) => {
+            "the scrape object of the DCGM exporter, and the recording rule that makes this name, have to exist first"
+                .to_owned()
+        }
+        _ if stackdriver(usage, facts) => {
+            "a scrape object that collects this metric, or a recording rule that makes it, has to exist first"
+                .to_owned()
+        }
+        _ => "a scrape object that collects its series, and an adapter rule that serves this name, have to exist first"
+            .to_owned(),
+    };
+    Finding::deny(usage.name_field(), usage.name, message).hint(hint)
+}
