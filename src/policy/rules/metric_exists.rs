@@ -16,7 +16,7 @@ use crate::policy::chain::adapter::Adapter;
 use crate::policy::chain::spelling::Form;
 use crate::policy::chain::{self, MakerKind};
 use crate::policy::configuration::Level;
-use crate::policy::engine::{self, Resolved, Version};
+use crate::policy::engine::{self, MetricKind, Resolved, Version};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::{Finding, Severity};
 use crate::policy::workload::Reading;
@@ -147,13 +147,13 @@ fn by_name(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -
     match &usage.resolved {
         Resolved::Catalogued(metric) => match usage.spelling.form {
             Form::Gmp => wrong_suffix(usage, facts),
-            Form::Plain => undecorated(metric, usage, facts, fixed),
+            Form::Plain if usage.source != Source::Object => undecorated(metric, usage, facts, fixed),
             _ => None,
         },
         Resolved::Alias { metric, .. } => match usage.spelling.form {
             Form::Gmp if is_respelled(name, metric) => Some(respelled(metric, usage, facts, context, fixed)),
             Form::Gmp => wrong_suffix(usage, facts),
-            Form::Plain => alias_on_stackdriver(metric, usage, facts, fixed),
+            Form::Plain if usage.source != Source::Object => alias_on_stackdriver(metric, usage, facts, fixed),
             _ => None,
         },
         Resolved::Respelled { metric, .. } => Some(respelled(metric, usage, facts, context, fixed)),
@@ -165,7 +165,12 @@ fn by_name(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -
         }
         Resolved::SuffixedStem { stem, .. } => {
             let message = format!("nothing exports `{name}`, and nothing in view makes it from `{}`", *stem);
-            let hint = format!("add the rule that makes it, or write `{}`", spell(stem, usage, facts));
+            let gauge = engine::lookup(stem).is_some_and(|metric| metric.kind == MetricKind::Gauge);
+            let hint = if gauge {
+                format!("add the rule that makes it, or write `{}`", spell(stem, usage, facts))
+            } else {
+                "add the recording rule or the adapter rule that makes it".to_owned()
+            };
             Some(made_nowhere(usage.name_field(), usage.name, message, facts, context).hint(hint))
         }
         Resolved::Foreign => beside_a_maker(usage, facts, context),
@@ -261,12 +266,19 @@ fn under_prefix(
     }
     let message = format!("no known release exports `{name}`, and nothing in view makes it");
     let finding = made_nowhere(usage.name_field(), usage.name, message, facts, context);
-    let spelled: Vec<String> = nearest.iter().take(3).map(|name| spell(name, usage, facts)).collect();
-    if spelled.is_empty() {
-        finding.hint("add the recording rule or the adapter rule that makes it")
-    } else {
-        finding.hint(format!("the nearest known names are {}", one_of(&spelled)))
+    let near: Vec<&str> = nearest.iter().copied().filter(|other| looks_like(name, other)).collect();
+    if near.is_empty() {
+        return finding.hint("add the recording rule or the adapter rule that makes it");
     }
+    let spelled: Vec<String> = near.into_iter().map(|name| spell(name, usage, facts)).collect();
+    finding.hint(format!("the nearest known names are {}", one_of(&spelled)))
+}
+
+/// Whether a known metric that can be scaled on is near enough to a name to be worth a mention: most of its letters agree.
+fn looks_like(name: &str, known: &str) -> bool {
+    let usable =
+        engine::lookup(known).is_some_and(|metric| matches!(metric.kind, MetricKind::Gauge | MetricKind::Counter));
+    usable && damerau_levenshtein(&name.replace('_', ":"), &known.replace('_', ":")) * 3 <= known.len()
 }
 
 /// Where nothing else is known about a name: it differs by little from one that is made in view.

@@ -169,7 +169,7 @@ fn made(usage: &MetricUse<'_>) -> Option<Finding> {
     let recorded_gauge = made.iter().all(|made| made.by == MakerKind::RecordingRule)
         && usage.spelling.form == Form::Gmp
         && usage.spelling.suffix == Some("gauge");
-    let certain = made.iter().all(|made| adapter_rule(made)) || recorded_gauge || kind != MetricKind::Counter;
+    let certain = made.iter().all(adapter_rule) || recorded_gauge || kind != MetricKind::Counter;
     if kind == MetricKind::Counter && usage.spelling.suffix.is_some_and(|suffix| suffix.ends_with("counter")) {
         return None;
     }

@@ -133,7 +133,11 @@ fn judge(usage: &MetricUse<'_>, workload: &Workload, facts: &HpaFacts<'_>, conte
         _ if context.update => Finding::warn(field, usage.name, message),
         _ => Finding::deny(field, usage.name, message),
     };
-    Some(fault.hint(finding, metric, workload, &|name| spell(name, usage, facts)))
+    Some(if made {
+        fault.hint(finding, "make it from", metric, workload, &str::to_owned)
+    } else {
+        fault.hint(finding, "write", metric, workload, &|name| spell(name, usage, facts))
+    })
 }
 
 /// Why a release does not export a metric.
@@ -179,6 +183,7 @@ impl Fault {
     pub(super) fn hint(
         &self,
         finding: Finding,
+        verb: &str,
         metric: &Metric,
         workload: &Workload,
         spell: &dyn Fn(&str) -> String,
@@ -186,7 +191,7 @@ impl Fault {
         let successors =
             release(workload, metric).map(|(server, version)| successors(metric, server, version)).unwrap_or_default();
         let successors: Vec<String> = successors.into_iter().map(spell).collect();
-        let instead = if successors.is_empty() { String::new() } else { format!("write {}", one_of(&successors)) };
+        let instead = if successors.is_empty() { String::new() } else { format!("{verb} {}", one_of(&successors)) };
         let hint = match self {
             Self::Hidden { show } => {
                 let option = format!("`--show-hidden-metrics-for-version={show}` brings it back for this release only");
@@ -228,7 +233,7 @@ fn check_queries(facts: &ScaledObjectFacts<'_>, context: &Context<'_>) -> Vec<Fi
                 _ if context.update => Finding::warn(field.as_str(), *name, message),
                 _ => query_fault(&field, name, message, context),
             };
-            findings.push(fault.hint(finding, metric, workload, &str::to_owned));
+            findings.push(fault.hint(finding, "write", metric, workload, &str::to_owned));
         }
     }
     findings

@@ -138,6 +138,11 @@ fn too_large(
     let certain = usage.source == Source::Pods && usage.spelling.form == Form::Gmp && one && !may_coin(usage);
     let value = format!("{} {target}", usage.name);
     let finding = if certain { Finding::deny(field, value, message) } else { Finding::suspect(field, value, message) };
+    if let Some(series) = several {
+        let sum = u64::saturating_mul(series, 800);
+        return finding
+            .hint(format!("the adapter may add the series up: {series} of them at 80 per cent are `{sum}m`"));
+    }
     // What was meant as per cent, in thousandths: 80 becomes 800m.
     let percent = nanos <= 100 * ONE && nanos % (ONE / 10) == 0;
     finding.hint(if percent {

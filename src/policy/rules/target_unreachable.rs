@@ -287,6 +287,7 @@ mod tests {
         let gpu = |target: &str| running("64", target).replace("vllm:num_requests_running", "dcgm_fi_dev_gpu_util");
         assert_eq!(of(&gpu("95")), WARN);
         assert!(of(&gpu("20")).is_empty());
+        assert!(of(&gpu("95").replace("nvidia.com/gpu: 1", "nvidia.com/gpu: 4")).is_empty(), "they may be added up");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::super::naming::{exporter, one_of, queries, query_fault};
 use super::spelling::total_of;
-use super::{CATALOGUED_TO, other_dcgm_field};
+use super::{CATALOGUED_TO, looks_like, other_dcgm_field};
 use crate::policy::chain::{self, promql};
 use crate::policy::engine::{self, Resolved};
 use crate::policy::facts::{Context, ScaledObjectFacts, Target};
@@ -67,10 +67,10 @@ fn in_query(
             let message =
                 format!("the query selects `{name}`, which no known release exports and nothing in view records");
             let finding = uncertain(message);
+            let nearest: Vec<&str> = nearest.into_iter().filter(|other| looks_like(name, other)).collect();
             if nearest.is_empty() {
-                return Some(finding);
+                return Some(finding.hint("add the rule that records it"));
             }
-            let nearest: Vec<&str> = nearest.into_iter().take(3).collect();
             Some(finding.hint(format!("the nearest known names are {}", one_of(&nearest))))
         }
         Resolved::SuffixedStem { stem, .. } => {

@@ -34,6 +34,13 @@ fn several_ranks_are_added_up_so_it_is_a_warning() {
 }
 
 #[test]
+fn of_dcgm_shares_the_gpus_of_the_pod_count() {
+    let share = super::FAILING.replace(KV, "prometheus.googleapis.com|DCGM_FI_PROF_GR_ENGINE_ACTIVE|gauge");
+    assert_eq!(of(&share), DENY);
+    assert_eq!(of(&share.replace("nvidia.com/gpu: 1", "nvidia.com/gpu: 4")), WARN);
+}
+
+#[test]
 fn without_the_target_the_ranks_are_unknown() {
     let (_, hpa) = super::FAILING.split_once("---\n").unwrap();
     assert_eq!(of(hpa), WARN);
