@@ -24,6 +24,9 @@ use crate::policy::workload::Reading;
 /// The newest release that the catalogue was read from.
 const CATALOGUED_TO: Version = Version::new(0, 33, 0);
 
+/// Bytes of the longest name that is compared with the names that are made in view.
+const LONGEST: usize = 120;
+
 /// Parts that tell real DCGM fields from one another although they differ by a letter or two; such a name may be a field
 /// that the exporter's default list leaves out.
 const DCGM_PARTS: &[&str] =
@@ -287,7 +290,9 @@ fn beside_a_maker(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context
         return None;
     }
     let name = usage.spelling.name;
-    let near = |other: &str| name.len() > 6 && matches!(damerau_levenshtein(name, other), 1 | 2);
+    // Long names are compared with nothing: the comparison costs their product.
+    let comparable = |other: &str| (7..=LONGEST).contains(&name.len()) && name.len().abs_diff(other.len()) <= 2;
+    let near = |other: &str| comparable(other) && matches!(damerau_levenshtein(name, other), 1 | 2);
     let made = context.view.makers().flat_map(|(_, makers)| &makers.made);
     let made = made.filter(|made| made.by != MakerKind::AutoscalingMetric);
     let nearest = made.into_iter().find(|made| near(&made.name))?;

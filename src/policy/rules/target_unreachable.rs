@@ -208,7 +208,7 @@ fn hint(metric: &Metric, most: u64) -> String {
     match metric.unit {
         Unit::Requests => {
             let target = most.saturating_mul(8) / 10;
-            if target == 0 || target * 11 / 10 >= most {
+            if target == 0 || target.saturating_mul(11) / 10 >= most {
                 "scale on the requests that wait instead, which have no ceiling".to_owned()
             } else {
                 format!("write at most {target}, 80 per cent of it, or scale on the requests that wait")
@@ -297,6 +297,7 @@ mod tests {
 
     #[test]
     fn absurd_numbers_do_not_overflow() {
+        assert_eq!(of(&running("18446744073709551615", "4")), [""; 0]);
         let yaml = running("10", "9E") + "  behavior: {scaleUp: {tolerance: 9E}}\n";
         assert_eq!(of(&yaml), WARN);
     }
