@@ -172,7 +172,7 @@ pub(super) fn release<'a>(workload: &'a Workload, metric: &Metric) -> Option<(&'
 /// The accelerators that one pod of the target asks for; `None` when the target is not in view or asks for none.
 pub(super) fn devices(facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<u64> {
     let needs = facts.target.workload()?.pods.first()?;
-    let asked = placement::accelerators(needs, context.configuration);
+    let asked = placement::resources::accelerators(needs, context.configuration);
     let devices = asked.values().fold(0_i64, |sum, devices| sum.saturating_add(*devices));
     u64::try_from(devices).ok().filter(|devices| *devices > 0)
 }
