@@ -16,6 +16,7 @@ mod min_zero;
 mod naming;
 mod object_metric_unsupported;
 mod target_unreachable;
+mod gpu_node_pool;
 #[cfg(test)]
 pub(crate) mod testing;
 mod up_only_metric;
@@ -90,6 +91,7 @@ pub static ALL: &[&Rule] = &[
     &cpu_only::RULE,
     &external_unscoped::RULE,
     &min_zero::RULE,
+    &gpu_node_pool::RULE,
 ];
 
 /// The rule of that id.
