@@ -16,6 +16,7 @@ mod min_zero;
 mod naming;
 mod object_metric_unsupported;
 mod target_unreachable;
+mod gpu_metric_without_gpu;
 mod gpu_node_pool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -92,6 +93,7 @@ pub static ALL: &[&Rule] = &[
     &external_unscoped::RULE,
     &min_zero::RULE,
     &gpu_node_pool::RULE,
+    &gpu_metric_without_gpu::RULE,
 ];
 
 /// The rule of that id.
