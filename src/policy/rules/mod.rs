@@ -16,6 +16,8 @@ mod min_zero;
 mod naming;
 mod object_metric_unsupported;
 mod target_unreachable;
+mod autoscaler_conflict;
+mod autoscalers;
 mod gpu_metric_without_gpu;
 mod gpu_node_pool;
 #[cfg(test)]
@@ -94,6 +96,7 @@ pub static ALL: &[&Rule] = &[
     &min_zero::RULE,
     &gpu_node_pool::RULE,
     &gpu_metric_without_gpu::RULE,
+    &autoscaler_conflict::RULE,
 ];
 
 /// The rule of that id.
