@@ -20,6 +20,7 @@ mod autoscaler_conflict;
 mod autoscalers;
 mod gpu_metric_without_gpu;
 mod gpu_node_pool;
+mod invalid_setting;
 #[cfg(test)]
 pub(crate) mod testing;
 mod up_only_metric;
@@ -97,6 +98,7 @@ pub static ALL: &[&Rule] = &[
     &gpu_node_pool::RULE,
     &gpu_metric_without_gpu::RULE,
     &autoscaler_conflict::RULE,
+    &invalid_setting::RULE,
 ];
 
 /// The rule of that id.
