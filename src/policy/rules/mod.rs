@@ -18,6 +18,7 @@ mod object_metric_unsupported;
 mod target_unreachable;
 mod autoscaler_conflict;
 mod autoscalers;
+mod engine_unsupported;
 mod gpu_metric_without_gpu;
 mod gpu_node_pool;
 mod invalid_setting;
@@ -99,6 +100,7 @@ pub static ALL: &[&Rule] = &[
     &gpu_metric_without_gpu::RULE,
     &autoscaler_conflict::RULE,
     &invalid_setting::RULE,
+    &engine_unsupported::RULE,
 ];
 
 /// The rule of that id.
