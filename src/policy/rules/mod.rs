@@ -22,6 +22,7 @@ mod engine_unsupported;
 mod gpu_metric_without_gpu;
 mod gpu_node_pool;
 mod invalid_setting;
+mod label_misplaced;
 #[cfg(test)]
 pub(crate) mod testing;
 mod up_only_metric;
@@ -101,6 +102,7 @@ pub static ALL: &[&Rule] = &[
     &autoscaler_conflict::RULE,
     &invalid_setting::RULE,
     &engine_unsupported::RULE,
+    &label_misplaced::RULE,
 ];
 
 /// The rule of that id.
