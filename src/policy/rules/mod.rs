@@ -23,6 +23,7 @@ mod gpu_metric_without_gpu;
 mod gpu_node_pool;
 mod invalid_setting;
 mod label_misplaced;
+mod port_mismatch;
 #[cfg(test)]
 pub(crate) mod testing;
 mod up_only_metric;
@@ -103,6 +104,7 @@ pub static ALL: &[&Rule] = &[
     &invalid_setting::RULE,
     &engine_unsupported::RULE,
     &label_misplaced::RULE,
+    &port_mismatch::RULE,
 ];
 
 /// The rule of that id.
