@@ -23,6 +23,7 @@ mod gpu_metric_without_gpu;
 mod gpu_node_pool;
 mod invalid_setting;
 mod label_misplaced;
+mod max_below_replicas;
 mod port_mismatch;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -105,6 +106,7 @@ pub static ALL: &[&Rule] = &[
     &engine_unsupported::RULE,
     &label_misplaced::RULE,
     &port_mismatch::RULE,
+    &max_below_replicas::RULE,
 ];
 
 /// The rule of that id.
