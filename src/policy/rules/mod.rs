@@ -25,6 +25,7 @@ mod invalid_setting;
 mod label_misplaced;
 mod max_below_replicas;
 mod port_mismatch;
+mod replicas_pinned;
 #[cfg(test)]
 pub(crate) mod testing;
 mod up_only_metric;
@@ -107,6 +108,7 @@ pub static ALL: &[&Rule] = &[
     &label_misplaced::RULE,
     &port_mismatch::RULE,
     &max_below_replicas::RULE,
+    &replicas_pinned::RULE,
 ];
 
 /// The rule of that id.
