@@ -24,6 +24,7 @@ mod gpu_node_pool;
 mod invalid_setting;
 mod label_misplaced;
 mod max_below_replicas;
+mod no_accelerator;
 mod port_mismatch;
 mod replicas_pinned;
 #[cfg(test)]
@@ -109,6 +110,7 @@ pub static ALL: &[&Rule] = &[
     &port_mismatch::RULE,
     &max_below_replicas::RULE,
     &replicas_pinned::RULE,
+    &no_accelerator::RULE,
 ];
 
 /// The rule of that id.
