@@ -16,6 +16,7 @@ mod min_zero;
 mod naming;
 mod object_metric_unsupported;
 mod target_unreachable;
+mod accelerator_count;
 mod autoscaler_conflict;
 mod autoscalers;
 mod engine_unsupported;
@@ -111,6 +112,7 @@ pub static ALL: &[&Rule] = &[
     &max_below_replicas::RULE,
     &replicas_pinned::RULE,
     &no_accelerator::RULE,
+    &accelerator_count::RULE,
 ];
 
 /// The rule of that id.
