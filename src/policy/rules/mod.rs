@@ -22,6 +22,7 @@ mod autoscalers;
 mod engine_unsupported;
 mod gpu_metric_without_gpu;
 mod gpu_node_pool;
+mod invalid_document;
 mod invalid_setting;
 mod label_misplaced;
 mod max_below_replicas;
@@ -113,6 +114,7 @@ pub static ALL: &[&Rule] = &[
     &replicas_pinned::RULE,
     &no_accelerator::RULE,
     &accelerator_count::RULE,
+    &invalid_document::RULE,
 ];
 
 /// The rule of that id.
