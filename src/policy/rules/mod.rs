@@ -32,6 +32,7 @@ mod replicas_pinned;
 #[cfg(test)]
 pub(crate) mod testing;
 mod up_only_metric;
+mod unknown_field;
 
 use super::configuration::Level;
 use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, WorkloadFacts};
@@ -115,6 +116,7 @@ pub static ALL: &[&Rule] = &[
     &no_accelerator::RULE,
     &accelerator_count::RULE,
     &invalid_document::RULE,
+    &unknown_field::RULE,
 ];
 
 /// The rule of that id.
