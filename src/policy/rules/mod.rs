@@ -19,6 +19,7 @@ mod target_unreachable;
 mod accelerator_count;
 mod autoscaler_conflict;
 mod autoscalers;
+mod duplicate_object;
 mod engine_unsupported;
 mod gpu_metric_without_gpu;
 mod gpu_node_pool;
@@ -117,6 +118,7 @@ pub static ALL: &[&Rule] = &[
     &accelerator_count::RULE,
     &invalid_document::RULE,
     &unknown_field::RULE,
+    &duplicate_object::RULE,
 ];
 
 /// The rule of that id.
