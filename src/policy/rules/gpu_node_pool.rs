@@ -169,18 +169,16 @@ fn said(landing: Landing, target: &str, asked: &str) -> Option<Finding> {
         )
         .hint("see whether the device plugin runs there and its driver is installed"),
         Landing::Absent { pools, pinned_by, field } => {
-            let pinned = match (&pinned_by, field.is_empty()) {
-                (Some(pin), false) => format!(", and {field} pins them to {pin}"),
-                (Some(pin), true) => format!(", and they are pinned to {pin}"),
-                (None, _) => String::new(),
+            let (pinned, hint) = match pinned_by {
+                Some(pin) => (
+                    format!("{pin} pins them to what has none"),
+                    format!("let {field} of {target} name a pool with {asked}"),
+                ),
+                None => ("no pool has it".to_owned(), format!("add a pool with {asked}")),
             };
-            let hint = if pinned_by.is_some() && !field.is_empty() {
-                format!("let {field} of {target} name a pool with {asked}")
-            } else {
-                format!("add a pool with {asked}")
-            };
-            Finding::deny(FIELD, target, format!("the pods of {target} ask for {asked}{pinned}: {}", lacks(&pools)))
-                .hint(format!("{hint}; if a pool does have it, declare it in the configuration under pools.items"))
+            let message = format!("the pods of {target} ask for {asked}, and {pinned}: {}", lacks(&pools));
+            let hint = format!("{hint}; if a pool does have it, declare it in the configuration under pools.items");
+            Finding::deny(FIELD, target, message).hint(hint)
         }
         Landing::Unknown { reason, suspicious: true, known_pools } => {
             let message = format!("the pods of {target} ask for {asked}, and may find no node that has it: {reason}");
@@ -209,7 +207,7 @@ fn lacks(pools: &[PoolLack]) -> String {
     if pools.is_empty() {
         return "no pool is known that they may use".to_owned();
     }
-    let each: Vec<String> = pools.iter().map(|PoolLack { pool, lack }| format!("pool {pool} {lack}")).collect();
+    let each: Vec<String> = pools.iter().map(|PoolLack { pool, lack }| format!("{pool} {lack}")).collect();
     few(&each)
 }
 
@@ -331,14 +329,15 @@ mod tests {
         let lack = |pool: &str| PoolLack { pool: pool.to_owned(), lack: "has no nvidia.com/gpu".to_owned() };
         let landing = Landing::Absent {
             pools: vec![lack("one"), lack("two")],
-            pinned_by: Some("cloud.google.com/gke-nodepool=one".to_owned()),
-            field: "spec.template.spec.nodeSelector".to_owned(),
+            pinned_by: Some("nodeSelector cloud.google.com/gke-nodepool=one".to_owned()),
+            field: "spec.template.spec.nodeSelector[cloud.google.com/gke-nodepool]".to_owned(),
         };
-        let message = said(landing, "Deployment/vllm", "nvidia.com/gpu: 1").unwrap().message;
+        let finding = said(landing, "Deployment/vllm", "nvidia.com/gpu: 1").unwrap();
         assert_eq!(
-            message,
-            "the pods of Deployment/vllm ask for nvidia.com/gpu: 1, and spec.template.spec.nodeSelector pins them to \
-             cloud.google.com/gke-nodepool=one: pool one has no nvidia.com/gpu, pool two has no nvidia.com/gpu"
+            finding.message,
+            "the pods of Deployment/vllm ask for nvidia.com/gpu: 1, and nodeSelector cloud.google.com/gke-nodepool=one pins \
+             them to what has none: one has no nvidia.com/gpu, two has no nvidia.com/gpu"
         );
+        assert!(finding.hint.unwrap().contains("spec.template.spec.nodeSelector[cloud.google.com/gke-nodepool]"));
     }
 }

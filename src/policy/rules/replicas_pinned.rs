@@ -244,7 +244,7 @@ spec:
         let (workload, _) = halves();
         assert_eq!(said(&labelled(workload)), [WARNED]);
         let from_git =
-            labelled(workload).replace("  labels:", "  annotations: {scalegate.dev/generate: 'false'}\n  labels:");
+            labelled(workload).replace("  labels: {", "  annotations: {scalegate.dev/generate: 'false'}\n  labels: {");
         assert_eq!(said(&from_git), [""; 0]);
     }
 
