@@ -103,7 +103,7 @@ fn check(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Finding> {
     if server.cpu || !server.arguments_complete || needs.claims || shared(needs) {
         return Vec::new();
     }
-    let requested = placement::accelerators(needs, context.configuration);
+    let requested = placement::resources::accelerators(needs, context.configuration);
     compare(server, used, &requested, facts).into_iter().collect()
 }
 

@@ -175,7 +175,8 @@ fn made_in_another_way(metric: &MetricUse<'_>) -> bool {
 
 /// Whether the pods of a workload ask for an accelerator, as a resource or by a claim.
 pub(super) fn asks_for_accelerator(workload: &Workload, context: &Context<'_>) -> bool {
-    placement::wants_accelerator(workload, context.configuration) || workload.pods.iter().any(|needs| needs.claims)
+    placement::resources::wants_accelerator(workload, context.configuration)
+        || workload.pods.iter().any(|needs| needs.claims)
 }
 
 /// An extended resource among the requests of which it is not known what it is.

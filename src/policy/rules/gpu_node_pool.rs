@@ -195,7 +195,7 @@ fn said(landing: Landing, target: &str, asked: &str) -> Option<Finding> {
 
 /// What one pod asks for, as in `nvidia.com/gpu: 1`.
 fn asked(needs: &PodNeeds, context: &Context<'_>) -> String {
-    let all = placement::accelerators(needs, context.configuration);
+    let all = placement::resources::accelerators(needs, context.configuration);
     if all.is_empty() {
         return "an accelerator".to_owned();
     }
