@@ -3,10 +3,21 @@
 //! To add one: write `rules/my_rule.rs` with a `pub(super) static RULE`, list it in [`ALL`], and give it a failing and a
 //! passing case under `tests/cases/my-rule/`.
 
+mod accelerator_count;
 mod api_version;
+mod autoscaler_conflict;
+mod autoscalers;
 mod cpu_only;
+mod duplicate_object;
+mod engine_unsupported;
 mod external_metric_case;
 mod external_unscoped;
+mod gpu_metric_without_gpu;
+mod gpu_node_pool;
+mod invalid_document;
+mod invalid_setting;
+mod label_misplaced;
+mod max_below_replicas;
 mod metric_dropped;
 mod metric_exists;
 mod metric_kind;
@@ -14,26 +25,16 @@ mod metric_removed;
 mod metric_unit;
 mod min_zero;
 mod naming;
-mod object_metric_unsupported;
-mod target_unreachable;
-mod accelerator_count;
-mod autoscaler_conflict;
-mod autoscalers;
-mod duplicate_object;
-mod engine_unsupported;
-mod gpu_metric_without_gpu;
-mod gpu_node_pool;
-mod invalid_document;
-mod invalid_setting;
-mod label_misplaced;
-mod max_below_replicas;
 mod no_accelerator;
+mod object_metric_unsupported;
 mod port_mismatch;
 mod replicas_pinned;
+mod target_unreachable;
+mod unknown_field;
+mod up_only_metric;
+
 #[cfg(test)]
 pub(crate) mod testing;
-mod up_only_metric;
-mod unknown_field;
 
 use super::configuration::Level;
 use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, WorkloadFacts};
@@ -98,27 +99,27 @@ pub static ALL: &[&Rule] = &[
     &metric_unit::RULE,
     &external_metric_case::RULE,
     &object_metric_unsupported::RULE,
-    &metric_dropped::RULE,
-    &api_version::RULE,
-    &target_unreachable::RULE,
-    &up_only_metric::RULE,
-    &cpu_only::RULE,
-    &external_unscoped::RULE,
-    &min_zero::RULE,
     &gpu_node_pool::RULE,
     &gpu_metric_without_gpu::RULE,
     &autoscaler_conflict::RULE,
     &invalid_setting::RULE,
     &engine_unsupported::RULE,
+    &metric_dropped::RULE,
     &label_misplaced::RULE,
     &port_mismatch::RULE,
+    &api_version::RULE,
     &max_below_replicas::RULE,
+    &target_unreachable::RULE,
     &replicas_pinned::RULE,
     &no_accelerator::RULE,
     &accelerator_count::RULE,
+    &up_only_metric::RULE,
+    &cpu_only::RULE,
+    &external_unscoped::RULE,
     &invalid_document::RULE,
     &unknown_field::RULE,
     &duplicate_object::RULE,
+    &min_zero::RULE,
 ];
 
 /// The rule of that id.

@@ -1,0 +1,37 @@
+# What a person types. `make help` lists it.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: run
+run: ## Show what scalegate does: the walkthrough admitted, the broken manifests refused
+	$(CARGO) run --quiet -- try deploy/walkthrough
+	$(CARGO) run --quiet -- try --expect-denied deploy/broken
+
+.PHONY: test
+test: ## Run every test
+	$(CARGO) test
+
+.PHONY: lint
+lint: ## Clippy and rustdoc, warnings denied
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
+
+.PHONY: fmt
+fmt: ## Format the code
+	$(CARGO) fmt
+
+.PHONY: doc
+doc: ## Build the documentation of the code
+	$(CARGO) doc --no-deps
+
+.PHONY: bless
+bless: ## Rewrite the golden files and the generated files after a change that was meant
+	BLESS=1 $(CARGO) test
+
+.PHONY: bench
+bench: ## Count the instructions of one admission (needs valgrind)
+	$(CARGO) bench
