@@ -225,7 +225,7 @@ fn against(subject: &Autoscaler<'_>, other: &Autoscaler<'_>, certain: bool) -> F
     }
     if subject.paused() || other.paused() {
         let message = format!(
-            "{both}; while the ScaledObject is paused they do not meet, after that {}",
+            "{both}; while the ScaledObject is paused they do not meet; once it is resumed, {}",
             outcome(subject, other)
         );
         return Finding::suspect(field, scaled, message).hint("keep one of them");
@@ -243,7 +243,7 @@ fn against(subject: &Autoscaler<'_>, other: &Autoscaler<'_>, certain: bool) -> F
 fn outcome(subject: &Autoscaler<'_>, other: &Autoscaler<'_>) -> &'static str {
     match (subject.kind, other.kind) {
         (Kind::Multidim, _) | (_, Kind::Multidim) => "each sets back the replicas that the other one sets",
-        (Kind::Hpa, Kind::Hpa) => "Kubernetes then scales by neither (AmbiguousSelector)",
+        (Kind::Hpa, Kind::Hpa) => "Kubernetes scales by neither (AmbiguousSelector)",
         _ => "with the HPA that KEDA makes there are two, and Kubernetes scales by neither (AmbiguousSelector)",
     }
 }
@@ -285,10 +285,8 @@ fn check_workload(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Findi
         first.title()
     );
     let consent = match first.kind {
-        Kind::Hpa => {
-            format!(", or annotate it scalegate.dev/adopt: \"true\" to let scalegate take {} over", first.title())
-        }
-        _ => String::new(),
+        Kind::Hpa => ", or annotate it scalegate.dev/adopt: \"true\" to let scalegate take it over",
+        _ => "",
     };
     let finding = Finding::warn(format!("metadata.labels[{LABEL}]"), first.title(), message);
     vec![finding.hint(format!("delete {}{consent}", first.title()))]

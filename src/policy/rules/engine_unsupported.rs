@@ -94,9 +94,10 @@ fn check(facts: &WorkloadFacts<'_>, _context: &Context<'_>) -> Vec<Finding> {
             format!("runs {product} ({evidence}), whose metrics scalegate does not know"),
             "remove the label, and write the HorizontalPodAutoscaler by hand",
         ),
-        Reading::WithoutMetrics { reason } => {
-            (reason.clone(), "run the OpenAI-compatible server (vllm serve), which exports the metrics")
-        }
+        Reading::WithoutMetrics { reason } => (
+            format!("runs no server whose metrics scalegate knows: {reason}"),
+            "run the OpenAI-compatible server (vllm serve), which exports the metrics",
+        ),
         Reading::None { reason } if reason.is_empty() => ("shows no sign of an inference server".to_owned(), evident),
         Reading::None { reason } => (format!("is not known to run an inference server: {reason}"), evident),
     };
