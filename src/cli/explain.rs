@@ -1,5 +1,6 @@
 //! `scalegate explain [RULE]`.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anyhow::bail;
@@ -63,12 +64,8 @@ pub fn markdown() -> String {
     for rule in rules::ALL {
         let asked = if rule.at_admission { "admission, review" } else { "review" };
         let subjects = rule.checks.subjects().join(", ");
-        table.push_str(&format!(
-            "| `{}` | {} | {subjects} | {asked} | {} |\n",
-            rule.id,
-            level(rule),
-            rule.summary.replace('|', "\\|")
-        ));
+        let (id, level, summary) = (rule.id, level(rule), rule.summary.replace('|', "\\|"));
+        let _ = writeln!(table, "| `{id}` | {level} | {subjects} | {asked} | {summary} |");
     }
     table
 }

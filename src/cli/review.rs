@@ -78,10 +78,10 @@ pub fn review_world(world: &World) -> Vec<Located> {
         let context = Context { view, configuration: &subject.configuration, stage: Stage::Review, update: false };
         let mut said = judge_document(&subject.facts, &context).findings;
         // A document that a later one replaces is never what the cluster runs.
-        if subject.facts.repeated_at.is_none() {
-            if let Some(object) = &subject.object {
-                said.extend(judge(&subject.of, object, None, subject.order, &context).findings);
-            }
+        if subject.facts.repeated_at.is_none()
+            && let Some(object) = &subject.object
+        {
+            said.extend(judge(&subject.of, object, None, subject.order, &context).findings);
         }
         findings.extend(said.into_iter().map(|finding| Located::new(finding, Some(document))));
     }

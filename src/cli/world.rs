@@ -20,6 +20,9 @@ use crate::policy::objects::{Key, Object, TypeMeta};
 use crate::policy::rules;
 use crate::policy::view::ClusterView;
 
+/// Every document that is an object of the cluster, by file and document; `Err` holds field and reason.
+type Read = BTreeMap<(usize, usize), (TypeMeta, Result<Object, (String, String)>)>;
+
 /// How files become a world.
 #[derive(Debug, Clone, Default)]
 pub struct WorldOptions {
@@ -192,7 +195,7 @@ impl World {
     }
 
     /// Every object, by file and document; `Err` holds why it cannot be read.
-    fn read(&self, options: &WorldOptions) -> BTreeMap<(usize, usize), (TypeMeta, Result<Object, (String, String)>)> {
+    fn read(&self, options: &WorldOptions) -> Read {
         let mut read = BTreeMap::new();
         for (file_index, file) in self.loaded.files.iter().enumerate() {
             for (index, document) in file.documents.iter().enumerate() {
@@ -214,11 +217,7 @@ impl World {
         read
     }
 
-    fn fill(
-        &mut self,
-        read: &BTreeMap<(usize, usize), (TypeMeta, Result<Object, (String, String)>)>,
-        options: &WorldOptions,
-    ) {
+    fn fill(&mut self, read: &Read, options: &WorldOptions) {
         for files in &self.loaded.views {
             let mut view = options.cluster.clone();
             view.complete = options.complete;
@@ -236,7 +235,7 @@ impl World {
 
     fn subjects(
         &mut self,
-        read: BTreeMap<(usize, usize), (TypeMeta, Result<Object, (String, String)>)>,
+        read: Read,
         configurations: &[(Option<PathBuf>, Rc<Configuration>)],
         options: &WorldOptions,
     ) {
@@ -244,10 +243,10 @@ impl World {
         // The last document of a key wins, as with kubectl.
         let mut last: BTreeMap<(usize, Key), (usize, usize)> = BTreeMap::new();
         for ((file, document), (of, object)) in &read {
-            if let (Some(loaded), Ok(object)) = (self.loaded.files.get(*file), object) {
-                if !object.metadata().name.is_empty() {
-                    last.insert((loaded.view, object.key(of)), (*file, *document));
-                }
+            if let (Some(loaded), Ok(object)) = (self.loaded.files.get(*file), object)
+                && !object.metadata().name.is_empty()
+            {
+                last.insert((loaded.view, object.key(of)), (*file, *document));
             }
         }
         for ((file_index, document_index), (of, object)) in read {

@@ -106,10 +106,10 @@ fn level(rule: &Rule, metadata: &ObjectMeta, view: &ClusterView, configuration: 
     let capped = |mode: Level| mode.min(rule.default);
     if let Some(namespace) = &metadata.namespace {
         let labels = view.namespace_labels(namespace);
-        if let Some(own) = enforcement.namespaces.iter().find(|own| own.selector.matches(&labels)) {
-            if let Some(level) = own.rules.get(rule.id).copied().or_else(|| own.mode.map(capped)) {
-                return level;
-            }
+        if let Some(own) = enforcement.namespaces.iter().find(|own| own.selector.matches(&labels))
+            && let Some(level) = own.rules.get(rule.id).copied().or_else(|| own.mode.map(capped))
+        {
+            return level;
         }
     }
     let global = enforcement.rules.get(rule.id).copied().or_else(|| enforcement.mode.map(capped));
