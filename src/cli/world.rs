@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
@@ -34,6 +35,8 @@ pub struct WorldOptions {
     pub configuration: Option<Configuration>,
     /// The cluster that the files are put over.
     pub cluster: ClusterView,
+    /// Whether such a cluster was given.
+    pub has_cluster: bool,
 }
 
 /// What was read, ready to be judged.
@@ -82,6 +85,7 @@ impl WorldOptions {
         }
         if let Some(path) = &args.cluster {
             options.cluster = read_cluster(path)?;
+            options.has_cluster = true;
         }
         Ok(options)
     }
@@ -218,8 +222,10 @@ impl World {
     }
 
     fn fill(&mut self, read: &Read, options: &WorldOptions) {
+        let before = options.has_cluster.then(|| Arc::new(options.cluster.clone()));
         for files in &self.loaded.views {
             let mut view = options.cluster.clone();
+            view.before.clone_from(&before);
             view.complete = options.complete;
             for file in files {
                 let documents = self.loaded.files.get(*file).map_or(0, |file| file.documents.len());

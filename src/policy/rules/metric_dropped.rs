@@ -108,12 +108,16 @@ fn check(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The workload before the change. In a folder it is the workload itself, and nothing changes.
+/// The workload before the change: as the API server sends it, or as it is in the cluster that files are put over. In a
+/// folder alone it is the workload itself, and nothing changes.
 fn old(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Option<Workload> {
     let namespace = facts.written.metadata.namespace.as_deref();
     match facts.old {
         Some(old) => Some(workload::read(old, &|name| context.view.config_map(namespace, name))),
-        None => context.view.workload(facts.written.kind, namespace, &facts.written.metadata.name).cloned(),
+        None => {
+            let view = context.view.before.as_deref().unwrap_or(context.view);
+            view.workload(facts.written.kind, namespace, &facts.written.metadata.name).cloned()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is known about the cluster: one plain struct that webhook, controller and reviewer fill alike.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::chain::{Makers, makers_of};
 use super::objects::{
@@ -23,6 +24,8 @@ pub struct ClusterView {
     pub closed: BTreeSet<String>,
     /// Every document that makes metrics is in view (`review --complete`).
     pub complete: bool,
+    /// The cluster as it is, when this view is that cluster with files put over it.
+    pub before: Option<Arc<ClusterView>>,
     /// Answers of the metrics APIs.
     pub metrics: BTreeMap<MetricKey, MetricObservation>,
     objects: BTreeMap<Key, Entry>,
