@@ -221,7 +221,7 @@ impl Bench {
             }
             if at != Some(subject.view) {
                 at = Some(subject.view);
-                let start = world.view(subject).map(without_autoscalers).unwrap_or_default();
+                let start = before_autoscalers(world, subject);
                 self.state.update(|view| *view = start);
             }
             self.state.configure(Configuration::clone(&subject.configuration));
@@ -274,16 +274,17 @@ fn is_autoscaler(object: &Object) -> bool {
     matches!(object, Object::Hpa(_) | Object::ScaledObject(_) | Object::MultidimPodAutoscaler(_))
 }
 
-fn without_autoscalers(view: &ClusterView) -> ClusterView {
-    let mut view = view.clone();
-    let keys: Vec<_> = view
-        .hpas()
-        .map(|(entry, _)| entry)
-        .chain(view.scaled_objects().map(|(entry, _)| entry))
-        .map(|entry| entry.object.key(&entry.of))
-        .collect();
-    for key in keys {
+/// The view of a subject before any autoscaler of the files was sent: those that the cluster has stay.
+fn before_autoscalers(world: &World, of: &Subject) -> ClusterView {
+    let mut view = world.view(of).cloned().unwrap_or_default();
+    let cluster = view.before.clone().unwrap_or_default();
+    for subject in world.subjects.iter().filter(|subject| subject.view == of.view) {
+        let Some(object) = subject.object.as_ref().filter(|object| is_autoscaler(object)) else { continue };
+        let key = object.key(&subject.of);
         view.delete(&key);
+        if let Some(entry) = cluster.get(&key) {
+            view.apply(&entry.of, entry.object.clone());
+        }
     }
     view
 }
