@@ -112,13 +112,11 @@ fn check(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Finding> {
 /// folder alone it is the workload itself, and nothing changes.
 fn old(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Option<Workload> {
     let namespace = facts.written.metadata.namespace.as_deref();
-    match facts.old {
-        Some(old) => Some(workload::read(old, &|name| context.view.config_map(namespace, name))),
-        None => {
-            let view = context.view.before.as_deref().unwrap_or(context.view);
-            view.workload(facts.written.kind, namespace, &facts.written.metadata.name).cloned()
-        }
+    if let Some(old) = facts.old {
+        return Some(workload::read(old, &|name| context.view.config_map(namespace, name)));
     }
+    let view = context.view.before.as_deref().unwrap_or(context.view);
+    view.workload(facts.written.kind, namespace, &facts.written.metadata.name).cloned()
 }
 
 fn dropped(
