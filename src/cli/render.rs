@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{EXIT_DENIED, EXIT_OK, InputArgs, Subject, World, WorldOptions};
-use crate::policy::configuration::{BackendKind, Configuration, Signal};
+use crate::policy::configuration::{Configuration, Signal};
 use crate::policy::facts::Stage;
 use crate::policy::facts::{Context, WorkloadFacts};
-use crate::policy::objects::{Object, WorkloadKind};
+use crate::policy::objects::Object;
 use crate::policy::render::{self, CannotRender, Rendered};
 use crate::policy::settings::Wish;
 use crate::policy::view::ClusterView;
@@ -27,18 +27,24 @@ pub(super) struct RenderArgs {
 pub enum Brought {
     /// Not labelled, or switched off.
     Nothing,
-    /// These objects.
-    Objects(Rendered),
+    /// Objects.
+    Objects {
+        /// The objects.
+        rendered: Rendered,
+        /// The rules that prometheus-adapter needs to serve the HPA's metrics; empty on other backends.
+        adapter_rules: Vec<Value>,
+    },
     /// Nothing, for a reason.
     Not(String),
 }
 
-/// Prints the objects as YAML documents; workloads that cannot be served are named on standard error.
+/// Prints the objects as YAML documents, and as comments what prometheus-adapter must be told; workloads that cannot be served are named on standard error.
 pub(super) fn run(args: &RenderArgs) -> anyhow::Result<u8> {
     let options = WorldOptions::from_args(&args.input)?;
     let world = World::load(&args.input.paths, &options)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let mut shared = None;
+    let mut shared_objects = Vec::new();
+    let mut rules = Vec::new();
     let mut failed = false;
     for subject in &world.subjects {
         let Some(view) = world.view(subject) else { continue };
@@ -48,7 +54,8 @@ pub(super) fn run(args: &RenderArgs) -> anyhow::Result<u8> {
                 failed = true;
                 eprintln!("scalegate: {}: {reason}", place(&world, subject));
             }
-            Brought::Objects(rendered) => {
+            Brought::Objects { rendered, adapter_rules } => {
+                add(&mut rules, adapter_rules);
                 for note in &rendered.notes {
                     eprintln!("scalegate: {}: {note}", place(&world, subject));
                 }
@@ -56,14 +63,15 @@ pub(super) fn run(args: &RenderArgs) -> anyhow::Result<u8> {
                     print(&mut out, object)?;
                 }
                 if uses_gpu(subject, &subject.configuration) {
-                    shared = Some(subject.configuration.backend.kind);
+                    add(&mut shared_objects, shared(&subject.configuration));
                 }
             }
         }
     }
-    for object in shared.map(render::shared_gpu_objects).unwrap_or_default() {
-        print(&mut out, &object)?;
+    for object in &shared_objects {
+        print(&mut out, object)?;
     }
+    print_adapter_rules(&mut out, &rules)?;
     out.flush()?;
     Ok(if failed { EXIT_DENIED } else { EXIT_OK })
 }
@@ -87,11 +95,12 @@ pub fn bring(subject: &Subject, view: &ClusterView) -> Brought {
         return Brought::Nothing;
     }
     let namespace = written.metadata.namespace.as_deref();
-    let taken = |name: &str| {
-        written.kind != WorkloadKind::Deployment && view.workload(WorkloadKind::Deployment, namespace, name).is_some()
-    };
+    let taken = render::taken_in(view, written.kind, namespace);
     match render::render(&facts.workload, settings, configuration, &taken) {
-        Ok(rendered) => Brought::Objects(rendered),
+        Ok(rendered) => Brought::Objects {
+            rendered,
+            adapter_rules: render::adapter_rules(&facts.workload, settings, configuration),
+        },
         Err(CannotRender::Reason(reason)) => Brought::Not(reason),
     }
 }
@@ -108,9 +117,40 @@ pub fn uses_gpu(subject: &Subject, configuration: &Configuration) -> bool {
     }
 }
 
-/// The shared objects of a backend.
-pub fn shared(backend: BackendKind) -> Vec<Value> {
-    render::shared_gpu_objects(backend)
+/// The shared objects of a configuration's backend, with the labels by which Prometheus selects them.
+pub fn shared(configuration: &Configuration) -> Vec<Value> {
+    render::shared_gpu_objects_labelled(configuration.backend.kind, &configuration.backend.monitor_labels)
+}
+
+/// Prints what has to be added to prometheus-adapter's configuration, if anything. It is no object of its own, so it
+/// stands in comments, which `kubectl apply -f -` passes over.
+pub fn print_adapter_rules(out: &mut dyn Write, rules: &[Value]) -> io::Result<()> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "---")?;
+    writeln!(
+        out,
+        "# Add these rules to the configuration of prometheus-adapter (`rules:` in its ConfigMap, or `rules.custom`"
+    )?;
+    writeln!(
+        out,
+        "# in the values of its chart), without which it does not serve the metrics above. Then restart it."
+    )?;
+    let text = serde_saphyr::to_string(&json!({ "rules": rules })).map_err(io::Error::other)?;
+    for line in text.trim_end().lines() {
+        writeln!(out, "# {line}")?;
+    }
+    Ok(())
+}
+
+/// Adds the items that are not there yet, in order.
+fn add(to: &mut Vec<Value>, items: Vec<Value>) {
+    for item in items {
+        if !to.contains(&item) {
+            to.push(item);
+        }
+    }
 }
 
 /// Prints one YAML document.
@@ -128,5 +168,44 @@ pub fn place(world: &World, subject: &Subject) -> String {
             format!("{}:{line}: {} {}", document.source.name, name.kind, name.name)
         }
         None => format!("{} {}", name.kind, name.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(rules: &[Value]) -> String {
+        let mut out = Vec::new();
+        print_adapter_rules(&mut out, rules).expect("a vector takes everything");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn adapter_rules_are_comments_that_read_as_the_rules_once_the_hashes_are_gone() {
+        let rule = render::adapter_rule(Signal::RequestsRunning, None);
+        let text = printed(std::slice::from_ref(&rule));
+        let file = crate::manifest::read("printed.yaml", text.as_bytes());
+        assert!(file.documents.is_empty() && file.problems.is_empty(), "kubectl would see an object: {text}");
+        let rules: String = text
+            .lines()
+            .skip_while(|line| *line != "# rules:")
+            .map(|line| format!("{}\n", line.strip_prefix("# ").expect("a comment")))
+            .collect();
+        let file = crate::manifest::read("rules.yaml", rules.as_bytes());
+        assert_eq!(file.documents[0].value["rules"], json!([rule]), "{rules}");
+    }
+
+    #[test]
+    fn nothing_is_printed_where_no_adapter_rule_is_needed() {
+        assert_eq!(printed(&[]), "");
+    }
+
+    #[test]
+    fn rules_that_several_workloads_need_are_listed_once() {
+        let mut rules = Vec::new();
+        add(&mut rules, vec![json!(1), json!(2)]);
+        add(&mut rules, vec![json!(2), json!(3)]);
+        assert_eq!(rules, [json!(1), json!(2), json!(3)]);
     }
 }

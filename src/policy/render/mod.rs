@@ -26,7 +26,7 @@ mod tests;
 pub use adapter_rule::{adapter_rule, adapter_rules};
 pub use dcgm::{shared_gpu_objects, shared_gpu_objects_labelled};
 pub use metric::{metric_name, series_name};
-pub use names::object_name;
+pub use names::{object_name, taken_in};
 pub(crate) use serving::engine_name;
 pub use serving::{Serving, serving};
 

@@ -1,6 +1,7 @@
 //! Names of generated objects.
 
 use crate::policy::objects::WorkloadKind;
+use crate::policy::view::ClusterView;
 
 /// The longest name of an object, in bytes (a DNS subdomain).
 const LONGEST: usize = 253;
@@ -13,6 +14,16 @@ pub fn object_name(kind: WorkloadKind, name: &str, taken: &dyn Fn(&str) -> bool)
         return fitted(name, "");
     }
     fitted(name, &format!("-{}", kind.name().to_ascii_lowercase()))
+}
+
+/// Whether a Deployment in view has a name that a workload of that kind and namespace would use: what [`object_name`],
+/// [`super::render`] and [`crate::policy::inject::inject_named`] ask.
+pub fn taken_in<'a>(
+    view: &'a ClusterView,
+    kind: WorkloadKind,
+    namespace: Option<&'a str>,
+) -> impl Fn(&str) -> bool + use<'a> {
+    move |name| kind != WorkloadKind::Deployment && view.workload(WorkloadKind::Deployment, namespace, name).is_some()
 }
 
 fn fitted(name: &str, suffix: &str) -> String {
