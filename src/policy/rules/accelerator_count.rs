@@ -14,7 +14,7 @@ pub(super) static RULE: Rule = Rule {
     id: "accelerator-count",
     default: Level::Warn,
     at_admission: true,
-    summary: "the server uses another number of accelerators than its pod requests",
+    summary: "The server uses another number of accelerators than its pod requests",
     explain: "\
 A vLLM server uses as many devices as tensor-parallel-size x pipeline-parallel-size x data-parallel-size. What the pod requests
 beyond that stands idle in every replica that the autoscaler adds, and is paid for. What it requests below that makes the

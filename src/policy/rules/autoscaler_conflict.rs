@@ -11,7 +11,7 @@ pub(super) static RULE: Rule = Rule {
     id: "autoscaler-conflict",
     default: Level::Deny,
     at_admission: true,
-    summary: "another autoscaler scales the same workload",
+    summary: "Another autoscaler scales the same workload",
     explain: "\
 Two autoscalers on one workload do not share the work. When both are HorizontalPodAutoscalers, the HPA controller scales by
 neither and only sets the condition ScalingActive=False (AmbiguousSelector); a ScaledObject brings an HPA of its own, and a

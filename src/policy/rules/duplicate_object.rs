@@ -9,7 +9,7 @@ pub(super) static RULE: Rule = Rule {
     id: "duplicate-object",
     default: Level::Warn,
     at_admission: false,
-    summary: "the same object stands twice, and the later document wins",
+    summary: "The same object stands twice, and the later document wins",
     explain: "\
 kubectl applies documents in the order in which it reads them. When two of them have the same kind, namespace and name, the
 later one overwrites the earlier one, and whoever edits the earlier one wonders why nothing changes. Kustomize refuses the pair.

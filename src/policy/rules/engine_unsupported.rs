@@ -11,7 +11,7 @@ pub(super) static RULE: Rule = Rule {
     id: "engine-unsupported",
     default: Level::Warn,
     at_admission: true,
-    summary: "labelled for autoscaling, but not a server whose metrics scalegate knows",
+    summary: "Labelled for autoscaling, but not a server whose metrics scalegate knows",
     explain: "\
 The label asks for an autoscaler on the server's own metrics. scalegate makes one only when it knows from the image, the
 command or the entrypoint which server runs, because the metrics' names, units and port follow from that. For anything else it

@@ -13,7 +13,7 @@ pub(super) static RULE: Rule = Rule {
     id: "gpu-metric-without-gpu",
     default: Level::Deny,
     at_admission: true,
-    summary: "a GPU metric for a target whose pods request no accelerator",
+    summary: "A GPU metric for a target whose pods request no accelerator",
     explain: "\
 GPU metrics are attributed to the pods that the kubelet gave a GPU to. A pod that requests none has no such series, so an HPA
 of type Pods that asks for it only ever says \"no metrics returned\", and never scales.

@@ -11,7 +11,7 @@ pub(super) static RULE: Rule = Rule {
     id: "gpu-node-pool",
     default: Level::Deny,
     at_admission: true,
-    summary: "no node pool that the target's pods may use has the accelerator they ask for",
+    summary: "No node pool that the target's pods may use has the accelerator they ask for",
     explain: "\
 An HPA raises the replicas of a workload whether or not a node can ever take the new pods. When a node selector or affinity
 pins them to a pool without the accelerator that they request, each of them stays Pending, and the HPA stays high, because a

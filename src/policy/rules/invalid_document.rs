@@ -9,7 +9,7 @@ pub(super) static RULE: Rule = Rule {
     id: "invalid-document",
     default: Level::Deny,
     at_admission: false,
-    summary: "a document that does not parse, or that its kind cannot be read from",
+    summary: "A document that does not parse, or that its kind cannot be read from",
     explain: "\
 What kubectl cannot parse, or the API server cannot decode, is never applied. In a folder of many documents the others may be
 applied all the same, and the chain from server to autoscaler then lacks one link.

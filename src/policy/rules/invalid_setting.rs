@@ -10,7 +10,7 @@ pub(super) static RULE: Rule = Rule {
     id: "invalid-setting",
     default: Level::Deny,
     at_admission: true,
-    summary: "a label or annotation under scalegate.dev/ that cannot be meant",
+    summary: "A label or annotation under scalegate.dev/ that cannot be meant",
     explain: "\
 The label scalegate.dev/autoscale and the annotations under scalegate.dev/ say what scalegate makes for a workload. A value
 that cannot be read, a bound that contradicts another one, a target that the server can never reach, or a key that is a

@@ -12,7 +12,7 @@ pub(super) static RULE: Rule = Rule {
     id: "label-misplaced",
     default: Level::Warn,
     at_admission: true,
-    summary: "scalegate's label or annotation stands on the pod template or the Service",
+    summary: "The label or an annotation of ours stands on the pod template or the Service",
     explain: "\
 The label scalegate.dev/autoscale and the annotations under scalegate.dev/ are read from the metadata of the Deployment,
 StatefulSet or LeaderWorkerSet. On the pod template they do nothing, and nobody says so: no autoscaler appears, and every later

@@ -12,7 +12,7 @@ pub(super) static RULE: Rule = Rule {
     id: "max-below-replicas",
     default: Level::Warn,
     at_admission: true,
-    summary: "the workload has more replicas than the maximum; the surplus would go at once",
+    summary: "The workload has more replicas than the maximum; the surplus would go at once",
     explain: "\
 The first thing an HPA does is to bring the replicas between its bounds. It does so in one step, whatever behavior.scaleDown
 says, so a maximum below the present number ends the surplus pods at once, with the requests that they serve.

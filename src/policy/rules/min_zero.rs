@@ -10,7 +10,7 @@ pub(super) static RULE: Rule = Rule {
     default: Level::Deny,
     // The API server refuses it before any webhook sees it.
     at_admission: false,
-    summary: "minReplicas is 0, and no metric is there without pods",
+    summary: "The minimum is 0, and no metric is there without pods",
     explain: "\
 With no pod there is no metric of pods, so an autoscaler on such metrics could never leave zero. The API server refuses it: \
 `minReplicas: 0` needs at least one metric of type Object or External.

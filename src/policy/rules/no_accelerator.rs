@@ -12,7 +12,7 @@ pub(super) static RULE: Rule = Rule {
     id: "no-accelerator",
     default: Level::Warn,
     at_admission: true,
-    summary: "the server needs an accelerator, and its pods request none",
+    summary: "The server needs an accelerator, and its pods request none",
     explain: "\
 A server built for GPUs whose pods request none is placed on any node, finds no device there and ends, over and over; each
 replica that the autoscaler adds does the same. Kubernetes sees nothing wrong with it.

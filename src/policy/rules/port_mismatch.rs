@@ -10,7 +10,7 @@ pub(super) static RULE: Rule = Rule {
     id: "port-mismatch",
     default: Level::Warn,
     at_admission: true,
-    summary: "the declared container port is not the one the server listens on",
+    summary: "The declared container port is not the one the server listens on",
     explain: "\
 A declared container port is only a name for a number: Kubernetes does not check that anybody listens there. A Service or a
 monitor that goes by that name then reaches nobody, the scrape target is down or missing, and the autoscaler has no metric.

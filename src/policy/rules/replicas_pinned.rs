@@ -11,7 +11,7 @@ pub(super) static RULE: Rule = Rule {
     id: "replicas-pinned",
     default: Level::Warn,
     at_admission: true,
-    summary: "spec.replicas is set under an autoscaler",
+    summary: "A manifest sets spec.replicas under an autoscaler",
     explain: "\
 An autoscaler writes spec.replicas. A manifest that sets it too writes its own number back at every apply: pods that the
 autoscaler just added are ended, and minutes later it adds them again, each time loading the model anew. With a GitOps tool

@@ -9,7 +9,7 @@ pub(super) static RULE: Rule = Rule {
     id: "unknown-field",
     default: Level::Warn,
     at_admission: false,
-    summary: "a field that no supported API server knows, and that is dropped",
+    summary: "A field that no supported API server knows, and that is dropped",
     explain: "\
 The API server drops fields that it does not know, with a warning at best. What was meant by them does not happen: with
 args:: in the place of args the server starts without its flags, listens on its default port and loads its default model, and
