@@ -21,8 +21,12 @@ mod try_folder;
 #[cfg(feature = "serve")]
 mod webhook;
 
+pub use render::{Brought, bring};
+pub use report::{Located, Place};
 pub use review::review_world;
-pub use world::{Subject, World, WorldOptions};
+#[cfg(feature = "serve")]
+pub use try_folder::{Answer, Bench};
+pub use world::{Subject, World, WorldOptions, read_cluster, read_configuration};
 
 /// Nothing was denied.
 pub const EXIT_OK: u8 = 0;

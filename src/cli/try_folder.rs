@@ -81,7 +81,7 @@ pub(super) fn run(args: &TryArgs) -> anyhow::Result<u8> {
 
 async fn try_paths(bench: &mut Bench, paths: &[PathBuf], options: &WorldOptions, style: &Style) -> anyhow::Result<u8> {
     let world = World::load(paths, options)?;
-    let answers = bench.ask(&world, options).await?;
+    let answers = bench.ask(&world).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for finding in &world.file_findings {
         writeln!(out, "{}\n", super::report::text::one(finding, style.colour))?;
@@ -131,7 +131,7 @@ async fn expect_denied(
             bail!("{}: there is no rule {rule:?} (`scalegate explain` lists them)", folder.display());
         }
         let world = World::load(std::slice::from_ref(folder), options)?;
-        let answers = bench.ask(&world, options).await?;
+        let answers = bench.ask(&world).await?;
         let spoke: BTreeSet<&str> = answers
             .iter()
             .filter_map(|answer| answer.denied.as_ref())
@@ -203,14 +203,14 @@ impl Bench {
         let _ = served.await;
     }
 
-    /// Sends every object of a world that the webhooks are registered for, in file order, with only earlier autoscalers in
-    /// view.
+    /// Sends every object of a world that the webhooks are registered for, in file order. An autoscaler meets only the
+    /// earlier ones, or each of two would be refused for the other; a workload meets all, as it does whenever the folder is
+    /// applied again.
     ///
     /// # Errors
     /// When the connection fails, or an answer is one that the API server would not take.
-    pub async fn ask(&mut self, world: &World, _options: &WorldOptions) -> anyhow::Result<Vec<Answer>> {
+    pub async fn ask(&mut self, world: &World) -> anyhow::Result<Vec<Answer>> {
         let mut answers = Vec::new();
-        let mut at = None;
         for (index, subject) in world.subjects.iter().enumerate() {
             let Some(object) = subject.object.as_ref().filter(|object| registration::validates(object)) else {
                 continue;
@@ -219,16 +219,13 @@ impl Bench {
             if subject.facts.repeated_at.is_some() {
                 continue;
             }
-            if at != Some(subject.view) {
-                at = Some(subject.view);
-                let start = before_autoscalers(world, subject);
-                self.state.update(|view| *view = start);
-            }
+            let view = match world.view(subject) {
+                Some(view) if is_autoscaler(object) => earlier(view, subject.order.unwrap_or(u64::MAX)),
+                view => view.cloned().unwrap_or_default(),
+            };
+            self.state.update(|present| *present = view);
             self.state.configure(Configuration::clone(&subject.configuration));
             answers.push(self.ask_one(world, index, subject, object).await?);
-            if is_autoscaler(object) {
-                self.state.update(|view| view.apply(&subject.of, object.clone()));
-            }
         }
         Ok(answers)
     }
@@ -274,17 +271,19 @@ fn is_autoscaler(object: &Object) -> bool {
     matches!(object, Object::Hpa(_) | Object::ScaledObject(_) | Object::MultidimPodAutoscaler(_))
 }
 
-/// The view of a subject before any autoscaler of the files was sent: those that the cluster has stay.
-fn before_autoscalers(world: &World, of: &Subject) -> ClusterView {
-    let mut view = world.view(of).cloned().unwrap_or_default();
-    let cluster = view.before.clone().unwrap_or_default();
-    for subject in world.subjects.iter().filter(|subject| subject.view == of.view) {
-        let Some(object) = subject.object.as_ref().filter(|object| is_autoscaler(object)) else { continue };
-        let key = object.key(&subject.of);
+/// A view without the autoscalers from that place on.
+fn earlier(view: &ClusterView, order: u64) -> ClusterView {
+    let mut view = view.clone();
+    let keys: Vec<_> = view
+        .hpas()
+        .map(|(entry, _)| entry)
+        .chain(view.scaled_objects().map(|(entry, _)| entry))
+        .chain(view.multidim_autoscalers().map(|(entry, _)| entry))
+        .filter(|entry| entry.order >= order)
+        .map(|entry| entry.object.key(&entry.of))
+        .collect();
+    for key in keys {
         view.delete(&key);
-        if let Some(entry) = cluster.get(&key) {
-            view.apply(&entry.of, entry.object.clone());
-        }
     }
     view
 }

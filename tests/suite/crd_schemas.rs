@@ -1,8 +1,6 @@
 //! Every object that is generated for Google Managed Prometheus is accepted by the genuine custom resource definitions,
 //! their validation rules, and the admission policies that GMP installs.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::collections::BTreeSet;
 
 use cel::{Context, Program};
@@ -13,7 +11,7 @@ use scalegate::policy::settings::{self, LABEL, PREFIX, Wish};
 use scalegate::policy::workload::Workload;
 use serde_json::{Value, json};
 
-mod reference;
+use crate::reference;
 
 const GROUP: &str = "monitoring.googleapis.com";
 

@@ -1,8 +1,6 @@
 //! The profiles `server-metrics` and `gpu-metrics` generate, field by field, what the published walkthroughs write by
 //! hand for the same Deployment.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
-
 use scalegate::policy::configuration::{BackendKind, Configuration};
 use scalegate::policy::objects::{Object, Quantity};
 use scalegate::policy::render::{render, shared_gpu_objects};
@@ -10,7 +8,7 @@ use scalegate::policy::settings::{self, LABEL, Wish};
 use scalegate::policy::workload::{self, Workload};
 use serde_json::{Value, json};
 
-mod reference;
+use crate::reference;
 
 /// The published Deployment with our label.
 fn labelled(deployment: &Value, profile: &str) -> Workload {

@@ -1,8 +1,6 @@
 //! Documents of other projects that tests compare with. They are not part of this repository: they are looked for beside
 //! it, and a test without them is skipped loudly, or fails where the environment variable `CI` is set.
 
-#![allow(dead_code, reason = "each test uses a part")]
-
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
