@@ -90,7 +90,9 @@ fn deployment(containers: usize, variables: usize) -> Value {
 fn container(index: usize, variables: usize) -> Value {
     let server = index == 0;
     let env: Vec<Value> = (0..variables)
-        .map(|n| json!({"name": format!("SETTING_{n}"), "value": format!("/srv/config/{index}/part-{n}/settings.json")}))
+        .map(
+            |n| json!({"name": format!("SETTING_{n}"), "value": format!("/srv/config/{index}/part-{n}/settings.json")}),
+        )
         .collect();
     let resources = if server {
         json!({"requests": {"cpu": "6", "memory": "24Gi"}, "limits": {"memory": "24Gi", "nvidia.com/gpu": "1"}})

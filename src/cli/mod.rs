@@ -21,6 +21,7 @@ mod try_folder;
 #[cfg(feature = "serve")]
 mod webhook;
 
+pub use explain::markdown as rules_as_markdown;
 pub use render::{Brought, bring};
 pub use report::{Located, Place};
 pub use review::review_world;

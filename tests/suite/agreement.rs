@@ -124,7 +124,7 @@ fn as_sent(line: &str) -> String {
 
 /// Whether the two must agree about it.
 fn compared(world: &World, subject: usize, rule: &str, text: &str) -> bool {
-    let query = matches!(world.subjects[subject].object, Some(Object::ScaledObject(_)))
-        && text.contains("spec.triggers[");
+    let query =
+        matches!(world.subjects[subject].object, Some(Object::ScaledObject(_))) && text.contains("spec.triggers[");
     rule != "replicas-pinned" && !query
 }
