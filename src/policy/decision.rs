@@ -35,6 +35,14 @@ impl Decision {
         self.of(Severity::Deny)
     }
 
+    /// Turns every denial into a warning: for a change of an object whose state before is not known, since a fault that it had
+    /// already does not deny.
+    pub fn soften(&mut self) {
+        for finding in self.findings.iter_mut().filter(|finding| finding.severity == Severity::Deny) {
+            finding.severity = Severity::Warn;
+        }
+    }
+
     /// All denials in one message, since the user sees only one.
     pub fn message(&self) -> String {
         let lines: Vec<String> = self.denials().map(Finding::sentence).collect();
@@ -77,6 +85,7 @@ pub(super) fn decide(
         if level == Level::Off {
             continue;
         }
+        let had_it = had(before, rule, &finding);
         if finding.severity == Severity::Warn
             && finding.certainty == Certainty::Proven
             && level == Level::Deny
@@ -84,19 +93,33 @@ pub(super) fn decide(
         {
             finding.severity = Severity::Deny;
         }
-        let had_it = before.iter().any(|(other, old)| other.id == rule.id && old.value == finding.value);
         if finding.severity == Severity::Deny
             && (finding.certainty != Certainty::Proven || level < Level::Deny || had_it)
         {
             finding.severity = Severity::Warn;
         }
+        // What cannot be told is no news at admission, to the user and to the log alike.
+        if finding.severity == Severity::Note && stage == Stage::Admission {
+            continue;
+        }
         if level == Level::Audit {
             decision.audit.push(finding);
-        } else if finding.severity > Severity::Note || stage == Stage::Review {
+        } else {
             decision.findings.push(finding);
         }
     }
     decision
+}
+
+/// Whether the object had that fault before. What was only suspected of the old object, or only worth a warning, does not
+/// excuse a new one that is proven.
+fn had(before: &[(&'static Rule, Finding)], rule: &Rule, finding: &Finding) -> bool {
+    before.iter().any(|(other, old)| {
+        other.id == rule.id
+            && old.value == finding.value
+            && old.certainty == Certainty::Proven
+            && old.severity >= finding.severity
+    })
 }
 
 /// The level of a rule for an object: the namespace's word before the cluster's, a rule's before the mode's, else the rule's
@@ -124,9 +147,12 @@ fn exempt(rule: &Rule, metadata: &ObjectMeta, configuration: &Configuration) -> 
                 None => pattern == text,
             })
     };
+    // Of an object that is still to be named, the prefix of its name is what can be told.
+    let prefix = metadata.generate_name.as_deref().unwrap_or_default();
+    let name = if metadata.name.is_empty() { prefix } else { metadata.name.as_str() };
     configuration.exempt.iter().any(|Exemption { namespaces, names, rules }| {
         matches(namespaces, metadata.namespace.as_deref().unwrap_or_default())
-            && matches(names, &metadata.name)
+            && matches(names, name)
             && (rules.is_empty() || rules.iter().any(|id| id == rule.id))
     })
 }
@@ -136,3 +162,6 @@ fn skipped(rule: &Rule, metadata: &ObjectMeta, configuration: &Configuration) ->
     configuration.allow_skip.iter().any(|id| id == rule.id)
         && asked.is_some_and(|rules| rules.split(',').any(|id| id.trim() == rule.id))
 }
+
+#[cfg(test)]
+mod tests;
