@@ -74,7 +74,9 @@ impl ClusterView {
         self.objects.remove(key);
         self.workloads.remove(key);
         self.makers.remove(key);
-        self.nodes.remove(&key.name);
+        if key.group.is_empty() && key.kind == "Node" {
+            self.nodes.remove(&key.name);
+        }
         if key.kind == "ConfigMap" {
             self.reread(key);
         }
@@ -316,3 +318,6 @@ impl Workload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+use super::*;
+use serde_json::{Value, json};
+
+fn view(objects: &[Value]) -> ClusterView {
+    let mut view = ClusterView::default();
+    for object in objects {
+        apply(&mut view, object);
+    }
+    view
+}
+
+fn apply(view: &mut ClusterView, object: &Value) {
+    let (of, object) = Object::from_value(object).unwrap();
+    view.apply(&of, object);
+}
+
+fn key(group: &str, kind: &str, namespace: Option<&str>, name: &str) -> Key {
+    Key { group: group.into(), kind: kind.into(), namespace: namespace.map(str::to_owned), name: name.into() }
+}
+
+fn deployment(namespace: Option<&str>, args: &[&str]) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "vllm", "namespace": namespace },
+        "spec": { "template": { "spec": { "containers": [{
+            "name": "server", "image": "vllm/vllm-openai:v0.11.0", "args": args,
+            "envFrom": [{ "configMapRef": { "name": "settings" } }],
+        }] } } },
+    })
+}
+
+fn settings(seqs: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "settings", "namespace": "ml" },
+        "data": { "PORT": seqs },
+    })
+}
+
+fn port(view: &ClusterView) -> Option<u16> {
+    view.workload(WorkloadKind::Deployment, Some("ml"), "vllm")?.server()?.port.number()
+}
+
+#[test]
+fn a_config_map_that_comes_changes_or_goes_is_read_into_its_workloads() {
+    let mut view = view(&[deployment(Some("ml"), &["--model=x", "--port=$(PORT)"])]);
+    assert_eq!(port(&view), None);
+    apply(&mut view, &settings("8081"));
+    assert_eq!(port(&view), Some(8081));
+    apply(&mut view, &settings("8082"));
+    assert_eq!(port(&view), Some(8082));
+    view.delete(&key("", "ConfigMap", Some("ml"), "settings"));
+    assert_eq!(port(&view), None);
+}
+
+#[test]
+fn what_is_deleted_beside_a_node_of_its_name_leaves_the_node() {
+    let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "vllm" } });
+    let mut view = view(&[node, deployment(Some("ml"), &[])]);
+    view.delete(&key("apps", "Deployment", Some("ml"), "vllm"));
+    assert!(view.node("vllm").is_some() && view.workloads().count() == 0);
+    view.delete(&key("", "Node", None, "vllm"));
+    assert!(!view.has_nodes());
+}
+
+#[test]
+fn an_unset_namespace_is_any_single_one() {
+    let find = |view: &ClusterView, namespace: Option<&str>| {
+        view.workload(WorkloadKind::Deployment, namespace, "vllm").and_then(|found| found.metadata.namespace.clone())
+    };
+    let one = view(&[deployment(Some("ml"), &[])]);
+    assert_eq!(find(&one, None).as_deref(), Some("ml"));
+    assert_eq!(find(&one, Some("web")), None);
+    let two = view(&[deployment(Some("ml"), &[]), deployment(Some("web"), &[])]);
+    assert_eq!(find(&two, None), None);
+    assert!(view(&[deployment(None, &[])]).workload(WorkloadKind::Deployment, Some("web"), "vllm").is_some());
+}
+
+#[test]
+fn an_update_keeps_the_place_of_an_object() {
+    let config_map = |name: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "ml" } });
+    let mut view = view(&[config_map("a"), config_map("b"), config_map("a")]);
+    let order = |view: &ClusterView, name: &str| view.get(&key("", "ConfigMap", Some("ml"), name)).unwrap().order;
+    assert!(order(&view, "a") < order(&view, "b"));
+    view.delete(&key("", "ConfigMap", Some("ml"), "a"));
+    apply(&mut view, &config_map("a"));
+    assert!(order(&view, "a") > order(&view, "b"), "who comes back stands last");
+}
+
+#[test]
+fn a_namespace_always_has_its_name_as_a_label() {
+    let labels = ClusterView::default().namespace_labels("ml");
+    assert_eq!(labels.get("kubernetes.io/metadata.name").map(String::as_str), Some("ml"));
+}
