@@ -279,7 +279,7 @@ impl Namer {
             Some(names) if passes_through => names.as_str().to_owned(),
             _ => pattern::of_template(&self.to, &self.matches),
         };
-        makers.add_pattern(Pattern { regex, by: self.by, object: object.clone(), passes_through });
+        makers.add_pattern(Pattern::new(regex, self.by, object.clone(), passes_through));
     }
 
     /// Whether the filters leave a series.

@@ -4,7 +4,7 @@ use super::super::finding::ObjectRef;
 use super::super::objects::{Key, Object, OperatorMonitor, TypeMeta};
 use super::super::view::{ClusterView, may_be_same};
 use super::spelling::{self, Form};
-use super::{Made, MakerKind, Makers, Pattern, adapter_rule, autoscaling_metric, pattern, recording_rule, relabelling};
+use super::{Made, MakerKind, Makers, Pattern, adapter_rule, autoscaling_metric, recording_rule, relabelling};
 
 /// What an object makes.
 pub fn makers_of(of: &TypeMeta, object: &Object) -> Makers {
@@ -77,13 +77,7 @@ pub fn makers_for<'a>(view: &'a ClusterView, name: &str, namespace: Option<&str>
         if managed {
             continue;
         }
-        // An expression that cannot be compiled may match.
-        found.patterns.extend(
-            makers
-                .patterns
-                .iter()
-                .filter(|pattern| pattern::compile(&pattern.regex).is_none_or(|regex| regex.is_match(name))),
-        );
+        found.patterns.extend(makers.patterns.iter().filter(|pattern| pattern.may_make(name)));
         if let Some(reason) = &makers.unreadable {
             found.unreadable.push((key, reason));
         }

@@ -79,6 +79,35 @@ pub struct Pattern {
     pub object: ObjectRef,
     /// It hands on series under the name that they have (a case apart): it serves names, but coins none.
     pub passes_through: bool,
+    /// `regex`, compiled when it is first asked.
+    compiled: Compiled,
+}
+
+/// A compiled expression. It follows from the text beside it, so that it takes no part in comparisons.
+#[derive(Clone, Debug, Default)]
+struct Compiled(std::sync::OnceLock<Option<regex::Regex>>);
+
+// === impl Pattern ===
+
+impl Pattern {
+    fn new(regex: String, by: MakerKind, object: ObjectRef, passes_through: bool) -> Self {
+        Self { regex, by, object, passes_through, compiled: Compiled::default() }
+    }
+
+    /// Whether it may make that name. An expression that cannot be compiled may make any. Compiling takes thousands of
+    /// times as long as matching, and tenants write these expressions, so it is done once and not at each admission.
+    pub fn may_make(&self, name: &str) -> bool {
+        let compiled = self.compiled.0.get_or_init(|| pattern::compile(&self.regex));
+        compiled.as_ref().is_none_or(|regex| regex.is_match(name))
+    }
+}
+
+// === impl Compiled ===
+
+impl PartialEq for Compiled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 // === impl Makers ===

@@ -106,6 +106,6 @@ impl Step<'_> {
     }
 
     fn pattern(&self, regex: String, passes_through: bool) -> Pattern {
-        Pattern { regex, by: MakerKind::Relabelling, object: self.object.clone(), passes_through }
+        Pattern::new(regex, MakerKind::Relabelling, self.object.clone(), passes_through)
     }
 }
