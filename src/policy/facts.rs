@@ -12,6 +12,12 @@ use super::settings;
 use super::view::{ClusterView, Entry, may_be_same};
 use super::workload::{Reading, Workload};
 
+/// Metrics of one HPA, or triggers of one ScaledObject, that are judged; those behind them are admitted unseen. People write
+/// a handful. A document of thousands would cost the webhook seconds, and the API server's callers wait for it.
+pub const MOST_METRICS: usize = 64;
+/// Bytes of PromQL in one ScaledObject that are judged, for the same reason.
+const MOST_QUERY_BYTES: usize = 64 * 1024;
+
 /// Where a verdict is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -176,7 +182,7 @@ impl Source {
 impl<'a> MetricUse<'a> {
     fn all(hpa: &'a Hpa, view: &'a ClusterView) -> Vec<Self> {
         let namespace = hpa.metadata.namespace.as_deref();
-        let uses = hpa.spec.metrics.iter().enumerate();
+        let uses = hpa.spec.metrics.iter().take(MOST_METRICS).enumerate();
         uses.filter_map(|(index, metric)| Self::one(index, metric, namespace, view)).collect()
     }
 
@@ -311,10 +317,12 @@ impl<'a> ScaledObjectFacts<'a> {
             || self.queries().any(|(_, query)| query_in_scope(query))
     }
 
-    /// The triggers' PromQL, with the path of each.
+    /// The PromQL of Prometheus triggers, with the path of each: of the first [`MOST_METRICS`] triggers, and no more text than is judged.
     pub fn queries(&self) -> impl Iterator<Item = (String, &'a str)> {
-        self.scaled_object.spec.triggers.iter().enumerate().filter_map(|(index, trigger)| {
-            let query = trigger.metadata.get("query")?.as_str()?;
+        let mut left = MOST_QUERY_BYTES;
+        self.scaled_object.spec.triggers.iter().take(MOST_METRICS).enumerate().filter_map(move |(index, trigger)| {
+            let query = trigger.metadata.get("query").filter(|_| trigger.kind == "prometheus")?.as_str()?;
+            left = left.checked_sub(query.len())?;
             Some((format!("spec.triggers[{index}].metadata.query"), query))
         })
     }

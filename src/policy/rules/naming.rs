@@ -141,15 +141,7 @@ pub(super) fn exported(series: &str) -> Option<&'static Metric> {
 
 /// The queries of a ScaledObject's Prometheus triggers that can be read, with the path of each.
 pub(super) fn queries(facts: &ScaledObjectFacts<'_>) -> Vec<(String, promql::Query)> {
-    let triggers = facts.scaled_object.spec.triggers.iter().enumerate();
-    triggers
-        .filter(|(_, trigger)| trigger.kind == "prometheus")
-        .filter_map(|(index, trigger)| {
-            let text = trigger.metadata.get("query")?.as_str()?;
-            let query = promql::parse(text).ok()?;
-            Some((format!("spec.triggers[{index}].metadata.query"), query))
-        })
-        .collect()
+    facts.queries().filter_map(|(field, text)| Some((field, promql::parse(text).ok()?))).collect()
 }
 
 /// A proven fault in a query: a review denies it, admission warns, because KEDA owns that object's admission.
