@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::{Decide, Operation, Request, Verdict};
 use crate::policy::configuration::Configuration;
 use crate::policy::decision::Decision;
-use crate::policy::facts::{Context, Stage};
+use crate::policy::facts::{Context, MOST_METRICS, Stage};
 use crate::policy::inject;
 use crate::policy::judge::judge;
 use crate::policy::objects::{Object, ReadError, TypeMeta};
@@ -102,14 +102,27 @@ impl Decide for Service {
             (Operation::Update, Some(old)) => read(old, request).ok().map(|(_, old)| old),
             _ => None,
         };
-        let decision = self.state.read(|view, configuration| {
-            let update = request.operation == Operation::Update;
+        let update = request.operation == Operation::Update;
+        let mut decision = self.state.read(|view, configuration| {
             let context = Context { view, configuration, stage: Stage::Admission, update };
             judge(&of, &object, old.as_ref(), None, &context)
         });
+        if update && old.is_none() {
+            decision.soften();
+        }
         log(request, &decision);
-        verdict(&decision)
+        verdict(&decision, unjudged(&object))
     }
+}
+
+/// Said when not all of an object was judged.
+fn unjudged(object: &Object) -> Option<String> {
+    let (what, count) = match object {
+        Object::Hpa(hpa) => ("metrics", hpa.spec.metrics.len()),
+        Object::ScaledObject(scaled_object) => ("triggers", scaled_object.spec.triggers.len()),
+        _ => return None,
+    };
+    (count > MOST_METRICS).then(|| format!("scalegate judged the first {MOST_METRICS} of {count} {what} only"))
 }
 
 /// The new object, when this is a request that rules speak about: CREATE or UPDATE of the object itself.
@@ -127,7 +140,7 @@ fn read(raw: &RawValue, request: &Request<'_>) -> Result<(TypeMeta, Object), Rea
     let of = TypeMeta { api_version, kind: request.kind.kind.to_string() };
     let mut object = Object::read(&of, &mut serde_json::Deserializer::from_str(raw.get()))?;
     let metadata = object.metadata_mut();
-    if metadata.namespace.is_none() && !request.namespace.is_empty() {
+    if metadata.namespace.as_deref().is_none_or(str::is_empty) && !request.namespace.is_empty() {
         metadata.namespace = Some(request.namespace.to_string());
     }
     if metadata.name.is_empty() {
@@ -158,8 +171,9 @@ fn has_annotations(raw: &RawValue) -> bool {
     annotations.is_some_and(|annotations| annotations.get().starts_with('{'))
 }
 
-fn verdict(decision: &Decision) -> Verdict {
-    let warnings = decision.warnings();
+fn verdict(decision: &Decision, unjudged: Option<String>) -> Verdict {
+    let mut warnings = decision.warnings();
+    warnings.extend(unjudged);
     let mut audit: Vec<(String, String)> = Vec::new();
     if !decision.audit.is_empty() {
         let mut rules: Vec<&str> = decision.audit.iter().map(|finding| finding.rule.as_str()).collect();
@@ -177,74 +191,29 @@ fn verdict(decision: &Decision) -> Verdict {
 }
 
 fn log(request: &Request<'_>, decision: &Decision) {
-    for finding in decision.denials() {
+    let denied = decision.denials().map(|finding| (finding, "denied"));
+    for (finding, message) in denied.chain(decision.audit.iter().map(|finding| (finding, "audited"))) {
+        // As text values, which the log writes in quotes and escaped: names and keys are what a tenant wrote.
         tracing::info!(
-            uid = %request.uid, kind = %request.kind.kind, namespace = %request.namespace, name = %finding.object.name,
-            operation = request.operation.as_str(), rule = %finding.rule, field = %finding.field, "denied"
+            uid = short(&request.uid),
+            kind = short(&request.kind.kind),
+            namespace = short(&request.namespace),
+            name = short(&finding.object.name),
+            operation = request.operation.as_str(),
+            rule = finding.rule.as_str(),
+            field = short(&finding.field),
+            "{message}"
         );
     }
-    for finding in &decision.audit {
-        tracing::info!(
-            uid = %request.uid, kind = %request.kind.kind, namespace = %request.namespace, name = %finding.object.name,
-            operation = request.operation.as_str(), rule = %finding.rule, field = %finding.field, "audited"
-        );
-    }
+}
+
+/// What a log line holds of a text: the longest name of an object.
+fn short(text: &str) -> &str {
+    const LONGEST: usize = 253;
+    text.char_indices().nth(LONGEST).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::super::Review;
-    use super::*;
-
-    fn workload(kind: &str) -> Value {
-        json!({
-            "apiVersion": "apps/v1", "kind": kind,
-            "metadata": {"name": "llm", "namespace": "ml", "labels": {"scalegate.dev/autoscale": "server-metrics"}},
-            "spec": {
-                "selector": {"matchLabels": {"app": "llm"}},
-                "template": {
-                    "metadata": {"labels": {"app": "llm"}},
-                    "spec": {"containers": [{"name": "s", "image": "vllm/vllm-openai:v0.9.1", "args": ["--model", "m"]}]},
-                },
-            },
-        })
-    }
-
-    fn view(objects: &[Value]) -> ClusterView {
-        let mut view = ClusterView::default();
-        for object in objects {
-            let (of, object) = Object::from_value(object).expect("an object");
-            view.apply(&of, object);
-        }
-        view
-    }
-
-    /// The value that the patch gives the annotation that names the HPA.
-    fn hpa_name(object: &Value, view: ClusterView) -> String {
-        let kind = object["kind"].as_str().expect("a kind");
-        let body = json!({
-            "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
-            "request": {
-                "uid": "u", "kind": {"group": "apps", "version": "v1", "kind": kind}, "name": "llm", "namespace": "ml",
-                "operation": "CREATE", "object": object,
-            },
-        })
-        .to_string();
-        let request = Review::parse(body.as_bytes()).expect("a review");
-        let service = Service::new(State::new(view, Configuration::default()));
-        let Verdict::Allow { patch: Some(patch), .. } = service.mutate(&request) else { panic!("no patch") };
-        let patch: Value = serde_json::from_slice(&patch).expect("a patch");
-        let name = &patch[0]["value"]["status.scalegate.dev/horizontal-pod-autoscaler"];
-        name.as_str().expect("an HPA is announced").to_owned()
-    }
-
-    #[test]
-    fn a_stateful_set_that_shares_a_deployments_name_is_told_the_name_its_objects_get() {
-        let (deployment, stateful_set) = (workload("Deployment"), workload("StatefulSet"));
-        assert_eq!(hpa_name(&stateful_set, ClusterView::default()), "llm");
-        assert_eq!(hpa_name(&stateful_set, view(std::slice::from_ref(&deployment))), "llm-statefulset");
-        assert_eq!(hpa_name(&deployment, view(&[deployment.clone(), stateful_set])), "llm");
-    }
-}
+mod names_tests;
+#[cfg(test)]
+mod tests;
