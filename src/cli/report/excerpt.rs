@@ -1,11 +1,8 @@
 //! The line of a file that a finding points at, with secrets masked.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use regex::Regex;
-
-use super::Place;
+use super::{Place, mask};
 
 /// One line of a file and the part of it to underline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,16 +15,13 @@ pub(super) struct Excerpt {
     pub mark: Range<usize>,
 }
 
-/// A longer line is cut: it is data, not something to read.
+/// A longer line is cut down to what stands around the mark: it is data, not something to read.
 const MAX_LINE_BYTES: usize = 400;
+/// What is kept before the mark of a longer line.
+const BEFORE_MARK: usize = 80;
 
-static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r#"(?i)(?:key|token|passw(?:or)?d|secret|credential)[\w.-]*["']?\s*[:=]\s*(.+)$"#).ok()
-});
-static KEY_VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"^[\s-]*["']?value["']?\s*:\s*(.+)$"#).ok());
-static SECRET_KIND: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r#"(?m)^\s*(?:-\s*)?["']?kind["']?\s*:\s*["']?Secret\b"#).ok());
-static ANY_VALUE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[^:]*:?\s*(.+)$").ok());
+/// What starts and ends an excerpt that holds less than its line.
+const CUT: &str = "...";
 
 /// Cuts the excerpt of a place out of its file.
 pub(super) fn of(place: &Place) -> Option<Excerpt> {
@@ -38,59 +32,40 @@ pub(super) fn of(place: &Place) -> Option<Excerpt> {
     let rest = text.get(line_start..)?;
     let line = rest.lines().next().unwrap_or_default();
     let (number, _) = place.source.line_column(start);
-    let line = cut(line);
     let from = (start - line_start).min(line.len());
     let to = span.end.saturating_sub(line_start).clamp(from, line.len());
     let to = from + line.get(from..to).map_or(0, |marked| marked.trim_end().len());
-    let masked = mask(line, previous_line(text, line_start), in_secret(text, start));
+    let masked = mask::line(text, line_start, line, in_secret(text, start));
+    let (shown, mark) = around(&masked, from..to);
     // An empty mark would underline nothing.
-    let to = if to == from { (from + 1).min(masked.len()) } else { to };
-    Some(Excerpt { line: number, text: masked, mark: from..to })
+    let end = mark.end.max((mark.start + 1).min(shown.len()));
+    Some(Excerpt { line: number, text: shown, mark: mark.start..end })
 }
 
-fn cut(line: &str) -> &str {
-    let mut end = line.len().min(MAX_LINE_BYTES);
-    while !line.is_char_boundary(end) {
-        end -= 1;
+/// The part of a long line around the mark, and the mark in it.
+fn around(line: &str, mark: Range<usize>) -> (String, Range<usize>) {
+    if line.len() <= MAX_LINE_BYTES {
+        return (line.to_owned(), mark);
     }
-    line.get(..end).unwrap_or_default()
-}
-
-fn previous_line(text: &str, line_start: usize) -> &str {
-    let before = text.get(..line_start).unwrap_or_default().trim_end();
-    before.rsplit('\n').next().unwrap_or_default()
+    let boundary = |mut at: usize| {
+        while !line.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = if mark.end <= MAX_LINE_BYTES { 0 } else { boundary(mark.start.saturating_sub(BEFORE_MARK)) };
+    let end = boundary(line.len().min(start + MAX_LINE_BYTES));
+    let (before, after) = (if start > 0 { CUT } else { "" }, if end < line.len() { CUT } else { "" });
+    let shown = format!("{before}{}{after}", line.get(start..end).unwrap_or_default());
+    let moved = |at: usize| at.clamp(start, end) - start + before.len();
+    (shown, moved(mark.start)..moved(mark.end))
 }
 
 /// Whether the document around a byte is a Secret, as far as its text tells.
 fn in_secret(text: &str, at: usize) -> bool {
     let start = text.get(..at).and_then(|before| before.rfind("\n---")).unwrap_or(0);
     let end = text.get(at..).and_then(|after| after.find("\n---")).map_or(text.len(), |end| at + end);
-    let document = text.get(start..end).unwrap_or_default();
-    SECRET_KIND.as_ref().is_some_and(|kind| kind.is_match(document))
-}
-
-/// Replaces what may be secret by asterisks, as many as it has bytes, so that columns stay.
-fn mask(line: &str, previous: &str, secret: bool) -> String {
-    let mut hide: Vec<Range<usize>> = Vec::new();
-    let mut add = |regex: &LazyLock<Option<Regex>>| {
-        let found = regex.as_ref().and_then(|regex| regex.captures(line)).and_then(|found| found.get(1));
-        hide.extend(found.map(|found| found.range()));
-    };
-    add(&SECRET);
-    if secret {
-        add(&ANY_VALUE);
-    }
-    // The value of an environment variable: `- name: X` stands right above it.
-    if previous.trim_start().starts_with("- name:") {
-        add(&KEY_VALUE);
-    }
-    let mut masked = line.as_bytes().to_vec();
-    for range in hide {
-        if let Some(bytes) = masked.get_mut(range) {
-            bytes.fill(b'*');
-        }
-    }
-    String::from_utf8(masked).unwrap_or_default()
+    mask::holds_secret(text.get(start..end).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -119,11 +94,17 @@ mod tests {
     }
 
     #[test]
+    fn of_a_long_line_what_stands_around_the_mark_is_shown() {
+        let text = format!("{{\"a\":\"{}\",\"b\":\"bad\",\"c\":\"{}\"}}\n", "é".repeat(1000), "x".repeat(1000));
+        let found = excerpt(&text, "bad");
+        assert_eq!(&found.text[found.mark.clone()], "bad");
+        assert!(found.text.starts_with(CUT) && found.text.ends_with(CUT) && found.text.len() < 420, "{}", found.text);
+    }
+
+    #[test]
     fn what_may_be_secret_is_masked() {
         assert!(!excerpt("args: [--api-key=hunter2]\n", "args").text.contains("hunter2"));
-        assert!(!excerpt("env:\n- name: X\n  value: hunter2\n", "value").text.contains("hunter2"));
         assert!(!excerpt("kind: Secret\nstringData:\n  x: hunter2\n", "x: ").text.contains("hunter2"));
-        assert!(!excerpt("HF_TOKEN: hunter2\n", "HF").text.contains("hunter2"));
         assert_eq!(excerpt("  - type: Percent\n    value: 100\n", "100").text, "    value: 100");
     }
 }

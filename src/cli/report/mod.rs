@@ -7,6 +7,7 @@ use crate::policy::finding::Finding;
 
 mod excerpt;
 pub mod json;
+mod mask;
 pub mod text;
 
 /// A finding and the place in a file that it is about.
@@ -31,11 +32,12 @@ pub struct Place {
 
 impl Located {
     /// Finds the place of the finding's field in a document. A field that is not there stands at the nearest one above it;
-    /// an unknown field stands at its key.
+    /// an unknown field, and one whose value takes several lines, stands at its key.
     pub fn new(finding: Finding, document: Option<&Document>) -> Self {
         let Some(document) = document else { return Self { finding, place: None } };
+        let span = document.at(&finding.field).unwrap_or(document.span);
         let at_key = if finding.rule == "unknown-field" { document.key_at(&finding.field) } else { None };
-        let span = at_key.or_else(|| document.at(&finding.field)).unwrap_or(document.span);
+        let span = at_key.or_else(|| key_of_block(document, &finding.field, span)).unwrap_or(span);
         let (line, column) = document.line_column(span.start);
         let finding =
             Finding { file: Some(document.source.name.clone()), line: Some(line), column: Some(column), ..finding };
@@ -50,5 +52,61 @@ impl Located {
         };
         let finding = Finding { file: Some(place.source.name.clone()), line, column, ..finding };
         Self { finding, place: Some(place) }
+    }
+}
+
+/// The key of the block at `span`, which the path or the nearest ancestor that exists names. `None` for a value on one line,
+/// for an item of a list, and for the document as a whole.
+fn key_of_block(document: &Document, field: &str, span: Span) -> Option<Span> {
+    if !document.source.text.get(span.start..span.end)?.contains('\n') {
+        return None;
+    }
+    let mut path = field;
+    loop {
+        if let Some(key) = document.key_at(path) {
+            return Some(key);
+        }
+        path = parent(path)?;
+        if document.at(path) != Some(span) {
+            return None;
+        }
+    }
+}
+
+/// `spec.metrics` of `spec.metrics[0]`, `metadata.labels` of `metadata.labels[a.b/c]`.
+fn parent(path: &str) -> Option<&str> {
+    let end = if path.ends_with(']') { path.rfind('[')? } else { path.rfind('.')? };
+    path.get(..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "apiVersion: v1\nkind: X\nspec:\n  a:\n    b: 1\n    c: 2\n  list:\n  - d: 1\n    e: 2\n";
+
+    fn line_column(field: &str) -> (Option<usize>, Option<usize>) {
+        let file = crate::manifest::read("a.yaml", TEXT.as_bytes());
+        let located = Located::new(Finding::deny(field, "", "wrong"), file.documents.first());
+        (located.finding.line, located.finding.column)
+    }
+
+    #[test]
+    fn a_block_is_shown_at_its_key() {
+        assert_eq!(line_column("spec.a"), (Some(4), Some(3)));
+        assert_eq!(line_column("spec.list"), (Some(7), Some(3)));
+    }
+
+    #[test]
+    fn a_field_that_is_missing_is_shown_at_the_key_above_it() {
+        assert_eq!(line_column("spec.a.missing.too"), (Some(4), Some(3)));
+        assert_eq!(line_column("spec.a[x.y/z]"), (Some(4), Some(3)));
+    }
+
+    #[test]
+    fn a_value_on_one_line_and_an_item_stand_where_they_are() {
+        assert_eq!(line_column("spec.a.c"), (Some(6), Some(8)));
+        assert_eq!(line_column("spec.list[0]"), (Some(8), Some(5)));
+        assert_eq!(line_column("spec.list[0].missing"), (Some(8), Some(5)));
     }
 }
