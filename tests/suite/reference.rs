@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// The documents of a file in the reference folder (`crds/gmp.yaml`), or `None` when there is no such folder.
-pub fn documents(path: &str) -> Option<Vec<Value>> {
+/// A path in the reference folder, or `None` when there is no such folder.
+pub fn path(path: &str) -> Option<PathBuf> {
     let Some(folder) = folder() else {
         assert!(std::env::var_os("CI").is_none(), "{path} is required in CI, and no reference folder was found");
         eprintln!("SKIPPED: no folder shared/manifests beside the repository, so {path} cannot be compared with");
         return None;
     };
-    let file = folder.join(path);
+    Some(folder.join(path))
+}
+
+/// The documents of a file in the reference folder (`crds/gmp.yaml`), or `None` when there is no such folder.
+pub fn documents(file: &str) -> Option<Vec<Value>> {
+    let file = path(file)?;
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     Some(serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
 }

@@ -4,11 +4,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
+use http_body_util::BodyExt as _;
+use scalegate::admission::oracle::{self, Accepted, Rejected};
+use scalegate::admission::service::{Service, State};
+use scalegate::admission::{Limits, Phase, router};
 use scalegate::cli::{InputArgs, World, WorldOptions, review_world};
+use scalegate::policy::configuration::Configuration;
 use scalegate::policy::finding::{Finding, Severity};
+use scalegate::policy::objects::Object;
+use scalegate::policy::view::ClusterView;
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
+use tower::ServiceExt as _;
 
 /// Whether golden files are rewritten instead of compared.
 pub fn blessing() -> bool {
@@ -200,4 +209,59 @@ pub fn envelope(uid: &str, operation: &str, object: &Value, old: &Value) -> Valu
             "object": object, "oldObject": old, "dryRun": false,
         },
     })
+}
+
+/// The webhook without a connection: the same routes over a view and a configuration.
+pub struct Webhook {
+    router: axum::Router,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Webhook {
+    pub fn over(view: ClusterView, configuration: Configuration) -> Self {
+        let service = Service::new(State::new(view, configuration));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { router: router(Arc::new(service), Limits::default()), runtime }
+    }
+
+    /// The HTTP status and body that a route answers with.
+    pub fn post(&self, phase: Phase, body: String) -> (u16, Vec<u8>) {
+        let path = match phase {
+            Phase::Mutating => "/mutate",
+            Phase::Validating => "/validate",
+        };
+        let request = http::Request::post(path).header(http::header::CONTENT_TYPE, "application/json");
+        let request = request.body(axum::body::Body::from(body)).unwrap();
+        self.runtime.block_on(async {
+            let (head, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+            (head.status.as_u16(), body.collect().await.unwrap().to_bytes().to_vec())
+        })
+    }
+
+    /// Asks as the API server does, and takes the answer as it does.
+    pub fn ask(&self, phase: Phase, operation: &str, object: &Value, old: &Value) -> Result<Accepted, Rejected> {
+        let uid = "6a2b3c4d-0000-4000-8000-000000000001";
+        let (status, body) = self.post(phase, envelope(uid, operation, object, old).to_string());
+        oracle::judge(phase, uid, object, status, &body)
+    }
+}
+
+/// Multi-document YAML as values.
+pub fn values(yaml: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(yaml).unwrap()
+}
+
+/// One YAML document as a value.
+pub fn value(yaml: &str) -> Value {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// A view of multi-document YAML.
+pub fn view_of(yaml: &str) -> ClusterView {
+    let mut view = ClusterView::default();
+    for value in values(yaml) {
+        let (of, object) = Object::from_value(&value).unwrap();
+        view.apply(&of, object);
+    }
+    view
 }
