@@ -8,7 +8,7 @@ pub const MUTATING_NAME: &str = "mutate.scalegate.dev";
 /// The name of the validating webhook.
 pub const VALIDATING_NAME: &str = "validate.scalegate.dev";
 
-/// Whether the validating webhook is registered for an object: autoscalers always, workloads by [`addressed`].
+/// Whether the validating webhook is registered for an object: autoscalers always, workloads with a word to us.
 pub fn validates(object: &Object) -> bool {
     match object {
         Object::Hpa(_) | Object::ScaledObject(_) => true,

@@ -87,11 +87,8 @@ fn each_broken_folder_is_refused_by_its_rule_and_no_other() {
 
 #[test]
 fn every_rule_that_refuses_at_admission_has_a_broken_folder() {
-    let refusing: BTreeSet<&str> = rules::ALL
-        .iter()
-        .filter(|rule| rule.at_admission && rule.default == Level::Deny)
-        .map(|rule| rule.id)
-        .collect();
+    let refusing: BTreeSet<&str> =
+        rules::ALL.iter().filter(|rule| rule.at_admission && rule.default == Level::Deny).map(|rule| rule.id).collect();
     let folders = folders(&repository("deploy/broken"));
     let there: BTreeSet<&str> = folders.iter().map(|folder| base_name(folder)).collect();
     assert_eq!(refusing, there);
