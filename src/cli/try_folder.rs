@@ -1,6 +1,6 @@
 //! `scalegate try PATH...`: the real webhook on a loopback port, asked about every object as the API server would ask.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,11 +29,13 @@ use crate::tls::{DevCa, LiveCertificate, Pair, ServeSettings, serve, server_conf
 const VALIDITY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 nothing is refused, 1 something is, 2 wrong arguments or an unreadable path.
+#[command(after_help = "Exit status: 0 nothing is refused, 1 something is, 2 wrong arguments, an
+unreadable path, or nothing there to judge.
 
 Examples:
   scalegate try deploy/walkthrough
-  scalegate try --expect-denied deploy/broken    each folder there is named after the rule that must refuse it")]
+  scalegate try --expect-denied deploy/broken
+      each folder there is named after the rule that must refuse it")]
 pub(super) struct TryArgs {
     #[command(flatten)]
     input: InputArgs,
@@ -81,7 +83,7 @@ pub(super) fn run(args: &TryArgs) -> anyhow::Result<u8> {
 
 async fn try_paths(bench: &mut Bench, paths: &[PathBuf], options: &WorldOptions, style: &Style) -> anyhow::Result<u8> {
     let world = World::load(paths, options)?;
-    let answers = bench.ask(&world).await?;
+    let answers = bench.ask(&world, options).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for finding in &world.file_findings {
         writeln!(out, "{}\n", super::report::text::one(finding, style.colour))?;
@@ -99,6 +101,7 @@ async fn try_paths(bench: &mut Bench, paths: &[PathBuf], options: &WorldOptions,
         plural(warned, "warning", "warnings")
     )?;
     out.flush()?;
+    world.something_to_judge()?;
     Ok(if denied > 0 { EXIT_DENIED } else { EXIT_OK })
 }
 
@@ -131,7 +134,7 @@ async fn expect_denied(
             bail!("{}: there is no rule {rule:?} (`scalegate explain` lists them)", folder.display());
         }
         let world = World::load(std::slice::from_ref(folder), options)?;
-        let answers = bench.ask(&world).await?;
+        let answers = bench.ask(&world, options).await?;
         let spoke: BTreeSet<&str> = answers
             .iter()
             .filter_map(|answer| answer.denied.as_ref())
@@ -203,14 +206,15 @@ impl Bench {
         let _ = served.await;
     }
 
-    /// Sends every object of a world that the webhooks are registered for, in file order. An autoscaler meets only the
-    /// earlier ones, or each of two would be refused for the other; a workload meets all, as it does whenever the folder is
-    /// applied again.
+    /// Sends every object of a world that the webhooks are registered for, in file order, with only earlier autoscalers in
+    /// view.
     ///
     /// # Errors
     /// When the connection fails, or an answer is one that the API server would not take.
-    pub async fn ask(&mut self, world: &World) -> anyhow::Result<Vec<Answer>> {
+    pub async fn ask(&mut self, world: &World, options: &WorldOptions) -> anyhow::Result<Vec<Answer>> {
         let mut answers = Vec::new();
+        // Files of several views may alternate, so each keeps the autoscalers that came.
+        let mut views: BTreeMap<usize, ClusterView> = BTreeMap::new();
         for (index, subject) in world.subjects.iter().enumerate() {
             let Some(object) = subject.object.as_ref().filter(|object| registration::validates(object)) else {
                 continue;
@@ -219,13 +223,17 @@ impl Bench {
             if subject.facts.repeated_at.is_some() {
                 continue;
             }
-            let view = match world.view(subject) {
-                Some(view) if is_autoscaler(object) => earlier(view, subject.order.unwrap_or(u64::MAX)),
-                view => view.cloned().unwrap_or_default(),
-            };
-            self.state.update(|present| *present = view);
+            let view = views.entry(subject.view).or_insert_with(|| {
+                world.view(subject).map(|view| before_files(view, &options.cluster)).unwrap_or_default()
+            });
+            self.state.update(|served| std::mem::swap(served, view));
             self.state.configure(Configuration::clone(&subject.configuration));
-            answers.push(self.ask_one(world, index, subject, object).await?);
+            let answer = self.ask_one(world, index, subject, object).await;
+            self.state.update(|served| std::mem::swap(served, view));
+            answers.push(answer?);
+            if is_autoscaler(object) {
+                view.apply(&subject.of, object.clone());
+            }
         }
         Ok(answers)
     }
@@ -271,21 +279,18 @@ fn is_autoscaler(object: &Object) -> bool {
     matches!(object, Object::Hpa(_) | Object::ScaledObject(_) | Object::MultidimPodAutoscaler(_))
 }
 
-/// A view without the autoscalers from that place on.
-fn earlier(view: &ClusterView, order: u64) -> ClusterView {
-    let mut view = view.clone();
-    let keys: Vec<_> = view
-        .hpas()
-        .map(|(entry, _)| entry)
-        .chain(view.scaled_objects().map(|(entry, _)| entry))
-        .chain(view.multidim_autoscalers().map(|(entry, _)| entry))
-        .filter(|entry| entry.order >= order)
-        .map(|entry| entry.object.key(&entry.of))
-        .collect();
-    for key in keys {
-        view.delete(&key);
+/// The view before any autoscaler of the files came: the cluster's own are there already, as they stand in the cluster.
+fn before_files(view: &ClusterView, cluster: &ClusterView) -> ClusterView {
+    let mut before = view.clone();
+    let entries = view.hpas().map(|(entry, _)| entry).chain(view.scaled_objects().map(|(entry, _)| entry));
+    for entry in entries {
+        let key = entry.object.key(&entry.of);
+        match cluster.get(&key) {
+            Some(own) => before.apply(&own.of, own.object.clone()),
+            None => before.delete(&key),
+        }
     }
-    view
+    before
 }
 
 /// The namespace of objects that name none: the only one that the other objects name, else the one that kubectl takes.
@@ -351,7 +356,7 @@ fn print(out: &mut dyn Write, world: &World, answer: &Answer, style: &Style) -> 
         match render::bring(subject, view) {
             Brought::Nothing => {}
             Brought::Not(reason) => writeln!(out, "  The controller would apply nothing: {reason}")?,
-            Brought::Objects { rendered, .. } => {
+            Brought::Objects(rendered) => {
                 writeln!(out, "  The controller would apply:")?;
                 indented(out, &rendered.objects)?;
                 for note in &rendered.notes {
@@ -369,7 +374,7 @@ fn shared(out: &mut dyn Write, world: &World, style: &Style) -> anyhow::Result<(
     let needs = world.subjects.iter().find(|subject| render::uses_gpu(subject, &subject.configuration));
     if let Some(subject) = needs {
         writeln!(out, "{}", style.bold("Shared objects for GPU metrics, installed once by the administrator:"))?;
-        indented(out, &render::shared(&subject.configuration))?;
+        indented(out, &render::shared(subject.configuration.backend.kind))?;
         writeln!(out)?;
     }
     Ok(())
