@@ -1,8 +1,9 @@
 //! `scalegate webhook`: serves the admission webhook.
 
 use std::fs;
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,16 +12,22 @@ use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::EXIT_OK;
 use super::world::{read_cluster, read_configuration};
+use super::{Colour, EXIT_OK};
 use crate::admission::service::{Service, State};
 use crate::admission::{Limits, router};
 use crate::policy::view::ClusterView;
 use crate::tls::{LiveCertificate, Pair, ServeSettings, serve, server_config};
 
+/// How often the view is told the time; ages that matter are minutes.
+const CLOCK: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Args)]
+#[command(override_usage = "scalegate webhook --cluster FILE --tls-cert FILE --tls-key FILE [OPTIONS]")]
 #[command(after_help = "Example:
-  scalegate certs && scalegate webhook --cluster cluster.yaml --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key")]
+  scalegate certs
+  scalegate webhook --cluster cluster.yaml \\
+      --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key")]
 pub(super) struct WebhookArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS:PORT")]
@@ -48,20 +55,43 @@ pub(super) struct WebhookArgs {
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
     let WebhookArgs { listen, tls_cert, tls_key, client_ca, cluster, config, quiet_period } = args;
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let configuration = config.as_deref().map(read_configuration).transpose()?.unwrap_or_default();
-    let mut view: ClusterView = read_cluster(cluster)?;
+    let colour = Colour::Auto.enabled(std::io::stderr().is_terminal());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    let configuration = config.as_deref().map(read_configuration).transpose().context("--config")?.unwrap_or_default();
+    let mut view: ClusterView = read_cluster(cluster).context("--cluster")?;
     view.now = now();
-    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let pair = Pair::from_pem(&read(tls_cert)?, &read(tls_key)?)
-        .with_context(|| format!("cannot use {} with {}", tls_cert.display(), tls_key.display()))?;
-    let client_ca = client_ca.as_ref().map(read).transpose()?;
-    let tls = server_config(LiveCertificate::new(pair), client_ca.as_deref())?;
-    let router = router(Arc::new(Service::new(State::new(view, configuration))), Limits::default());
+    let read = |flag: &str, path: &Path| {
+        fs::read(path).with_context(|| {
+            format!("{flag}: cannot read {}; `scalegate certs` makes development certificates", path.display())
+        })
+    };
+    let pair = Pair::from_pem(&read("--tls-cert", tls_cert)?, &read("--tls-key", tls_key)?).with_context(|| {
+        format!(
+            "cannot use --tls-cert {} with --tls-key {}; give the chain and the key that were issued together",
+            tls_cert.display(),
+            tls_key.display()
+        )
+    })?;
+    let client_ca_pem = client_ca.as_deref().map(|path| read("--client-ca", path)).transpose()?;
+    let tls = server_config(LiveCertificate::new(pair), client_ca_pem.as_deref()).with_context(|| {
+        client_ca.as_ref().map_or_else(String::new, |path| format!("--client-ca {}", path.display()))
+    })?;
+    let state = State::new(view, configuration);
+    let router = router(Arc::new(Service::new(Arc::clone(&state))), Limits::default());
     let settings = ServeSettings { quiet_period: Duration::from_secs(*quiet_period), ..ServeSettings::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on --listen {listen}; give an address of this machine and a port that is free")
+        })?;
+        // Answers of the metrics APIs grow old while we serve.
+        let clock = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(CLOCK);
+            loop {
+                tick.tick().await;
+                state.update(|view| view.now = now());
+            }
+        });
         tracing::info!(address = %listener.local_addr()?, "serving");
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -70,6 +100,7 @@ pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
             tracing::info!("draining");
         };
         serve(listener, tls, router, settings, shutdown).await?;
+        clock.abort();
         anyhow::Ok(EXIT_OK)
     })
 }
