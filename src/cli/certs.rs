@@ -1,7 +1,7 @@
 //! `scalegate certs`: development certificates.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use crate::tls::DevCa;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  scalegate certs                                       certs/dev/{ca.crt,tls.crt,tls.key} for localhost
-  scalegate certs --dir /tmp/c scalegate.scalegate.svc  for a Service of that name")]
+  scalegate certs
+      certs/dev/{ca.crt,tls.crt,tls.key} for localhost
+  scalegate certs --dir /tmp/c scalegate.scalegate.svc
+      for a Service of that name")]
 pub(super) struct CertsArgs {
     /// DNS names and IP addresses of the server.
     #[arg(default_values = ["localhost", "127.0.0.1", "scalegate.scalegate-system.svc"])]
@@ -50,10 +52,11 @@ pub(super) fn run(args: &CertsArgs) -> anyhow::Result<u8> {
             }
         }
     }
+    let mut out = io::stdout().lock();
     for (name, text, mode) in &files {
         let path = args.dir.join(name);
         write(&path, text, *mode).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
+        writeln!(out, "{}", path.display())?;
     }
     Ok(EXIT_OK)
 }

@@ -12,8 +12,9 @@ use crate::policy::rules::{self, Rule};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  scalegate explain                  the table of rules
-  scalegate explain metric-exists    one rule, with an example of what it refuses and the same mended")]
+  scalegate explain                the table of rules
+  scalegate explain metric-exists  one rule, with an example of what it refuses,
+                                   and the same mended")]
 pub(super) struct ExplainArgs {
     /// A rule's id, as findings print it.
     rule: Option<String>,
@@ -35,9 +36,11 @@ pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<u8> {
         }
         Some(id) => {
             let Some(rule) = rules::find(id) else {
-                let nearest = rules::ids()
-                    .into_iter()
-                    .max_by(|a, b| strsim::jaro_winkler(a, id).total_cmp(&strsim::jaro_winkler(b, id)));
+                // Below that, the names have a few letters in common and nothing else.
+                const ALIKE: f64 = 0.7;
+                let alike = rules::ids().into_iter().map(|known| (strsim::jaro_winkler(known, id), known));
+                let nearest = alike.filter(|(score, _)| *score >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
+                let nearest = nearest.map(|(_, id)| id);
                 let nearest = nearest.map(|id| format!("; did you mean {id}?")).unwrap_or_default();
                 bail!("there is no rule {id:?}{nearest} (`scalegate explain` lists them)");
             };

@@ -1,6 +1,6 @@
 //! The command line: one file a subcommand.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,12 +38,12 @@ pub const EXIT_USAGE: u8 = 2;
 
 /// Makes autoscaling of GPU inference servers on Kubernetes work, and refuses autoscalers that cannot work.
 #[derive(Debug, Parser)]
-#[command(name = "scalegate", version, max_term_width = 110)]
+#[command(name = "scalegate", version, max_term_width = 80)]
 #[command(after_help = "Examples:
-  scalegate review k8s/                        what the cluster would say about a folder
-  scalegate try deploy/walkthrough             the same over HTTPS, without a cluster
-  scalegate render k8s/vllm.yaml               what the label would bring
-  scalegate explain metric-exists              why a rule speaks, and what to do")]
+  scalegate review k8s/             what the cluster would say about a folder
+  scalegate try deploy/walkthrough  the same over HTTPS, without a cluster
+  scalegate render k8s/vllm.yaml    what the label would bring
+  scalegate explain metric-exists   why a rule speaks, and what to do")]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -134,8 +134,10 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Webhook(args) => webhook::run(&args),
         Command::Completions(args) => {
-            clap_complete::generate(args.shell, &mut Cli::command(), "scalegate", &mut io::stdout());
-            Ok(EXIT_OK)
+            // Into memory first: the generator panics where its writer fails.
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "scalegate", &mut script);
+            io::stdout().write_all(&script).map(|()| EXIT_OK).map_err(Into::into)
         }
     };
     match result {

@@ -73,6 +73,7 @@ pub(super) fn run(args: &RenderArgs) -> anyhow::Result<u8> {
     }
     print_adapter_rules(&mut out, &rules)?;
     out.flush()?;
+    world.something_to_judge()?;
     Ok(if failed { EXIT_DENIED } else { EXIT_OK })
 }
 

@@ -11,7 +11,8 @@ use crate::policy::finding::Severity;
 use crate::policy::judge::{judge, judge_document};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 nothing is denied, 1 something is, 2 wrong arguments or an unreadable path.
+#[command(after_help = "Exit status: 0 nothing is denied, 1 something is, 2 wrong arguments, an
+unreadable path, or nothing there to judge.
 
 Examples:
   scalegate review k8s/
@@ -63,6 +64,7 @@ pub(super) fn run(args: &ReviewArgs) -> anyhow::Result<u8> {
         Output::Json => report::json::print(&mut out, &findings)?,
     }
     out.flush()?;
+    world.something_to_judge()?;
     let worst = match args.fail_on {
         FailOn::Deny => Severity::Deny,
         FailOn::Warn => Severity::Warn,

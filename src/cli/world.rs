@@ -16,7 +16,7 @@ use crate::manifest::load::{self, Loaded};
 use crate::manifest::{self, Document, Problem, ProblemSeverity, schema};
 use crate::policy::configuration::{self, Configuration};
 use crate::policy::facts::DocumentFacts;
-use crate::policy::finding::{Finding, ObjectRef};
+use crate::policy::finding::{Finding, ObjectRef, Severity};
 use crate::policy::objects::{Key, Object, TypeMeta};
 use crate::policy::rules;
 use crate::policy::view::ClusterView;
@@ -210,6 +210,8 @@ impl World {
                 let object = Object::read(&of, &document.value).map_err(|error| (error.field, error.message));
                 let object = object.map(|mut object| {
                     let metadata = object.metadata_mut();
+                    // An empty one is an absent one, as for kubectl.
+                    metadata.namespace = metadata.namespace.take().filter(|namespace| !namespace.is_empty());
                     if metadata.namespace.is_none() && !Object::cluster_scoped(&of) {
                         metadata.namespace.clone_from(&options.namespace);
                     }
@@ -260,7 +262,7 @@ impl World {
             let Some(document) = file.documents.get(document_index) else { continue };
             let (unknown, shape) = schema::check_shape(&document.value);
             let mut facts = DocumentFacts {
-                object: reference(document),
+                object: reference_in(document, &of, options),
                 unknown_fields: unknown.into_iter().map(|field| (field.field, field.nearest)).collect(),
                 ..DocumentFacts::default()
             };
@@ -300,6 +302,26 @@ impl World {
         Some(format!("{}:{line}", document.source.name))
     }
 
+    /// Says when the paths hold nothing to judge, so that an empty folder, a pipe whose other end failed or a chart that was
+    /// not rendered does not pass for a clean bill.
+    ///
+    /// # Errors
+    /// When no object and no Configuration was read, and nothing was denied for not being readable.
+    pub fn something_to_judge(&self) -> anyhow::Result<()> {
+        let configuration = self.loaded.files.iter().flat_map(|file| &file.documents).any(is_configuration);
+        let denied = self.file_findings.iter().any(|found| found.finding.severity == Severity::Deny);
+        if !self.subjects.is_empty() || configuration || denied {
+            return Ok(());
+        }
+        let read = self.loaded.files.len();
+        let why = match self.loaded.files.as_slice() {
+            [] => "the given paths hold no .yaml, .yml or .json file".to_owned(),
+            [one] => format!("{} holds no Kubernetes object", one.name),
+            _ => format!("the {read} files that were read hold no Kubernetes object"),
+        };
+        bail!("nothing to judge: {why}")
+    }
+
     /// The document of a subject.
     pub fn document(&self, subject: &Subject) -> Option<&Document> {
         self.loaded.files.get(subject.file)?.documents.get(subject.document)
@@ -334,6 +356,16 @@ fn nearest<'a>(
         (of, folder) => of.as_deref() == folder,
     });
     above.max_by_key(|(of, _)| of.as_ref().map(|of| of.components().count())).map(|(_, configuration)| configuration)
+}
+
+/// As [`reference`], with the namespace that the arguments fill in.
+fn reference_in(document: &Document, of: &TypeMeta, options: &WorldOptions) -> ObjectRef {
+    let mut reference = reference(document);
+    reference.namespace = reference.namespace.filter(|namespace| !namespace.is_empty());
+    if reference.namespace.is_none() && !Object::cluster_scoped(of) {
+        reference.namespace.clone_from(&options.namespace);
+    }
+    reference
 }
 
 fn reference(document: &Document) -> ObjectRef {
