@@ -356,7 +356,7 @@ fn print(out: &mut dyn Write, world: &World, answer: &Answer, style: &Style) -> 
         match render::bring(subject, view) {
             Brought::Nothing => {}
             Brought::Not(reason) => writeln!(out, "  The controller would apply nothing: {reason}")?,
-            Brought::Objects(rendered) => {
+            Brought::Objects { rendered, .. } => {
                 writeln!(out, "  The controller would apply:")?;
                 indented(out, &rendered.objects)?;
                 for note in &rendered.notes {
@@ -374,7 +374,7 @@ fn shared(out: &mut dyn Write, world: &World, style: &Style) -> anyhow::Result<(
     let needs = world.subjects.iter().find(|subject| render::uses_gpu(subject, &subject.configuration));
     if let Some(subject) = needs {
         writeln!(out, "{}", style.bold("Shared objects for GPU metrics, installed once by the administrator:"))?;
-        indented(out, &render::shared(subject.configuration.backend.kind))?;
+        indented(out, &render::shared(&subject.configuration))?;
         writeln!(out)?;
     }
     Ok(())

@@ -148,9 +148,9 @@ fn documents_that_are_made_to_cost() {
         writeln!(bomb, "a{level}: &a{level} [{}]", [alias.as_str(); 9].join(",")).unwrap();
     }
     let deep = format!("apiVersion: v1\nkind: ConfigMap\ndata: {}{}\n", "[".repeat(10_000), "]".repeat(10_000));
-    let deep_blocks: String =
-        (0..10_000).map(|_| "- ").collect::<String>() + "x\n";
-    let deep_json = format!("{{\"apiVersion\":\"v1\",\"kind\":\"X\",\"data\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep_blocks: String = (0..10_000).map(|_| "- ").collect::<String>() + "x\n";
+    let deep_json =
+        format!("{{\"apiVersion\":\"v1\",\"kind\":\"X\",\"data\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
     for (name, text, part) in [
         ("bomb.yaml", bomb, "aliases"),
         ("deep.yaml", deep, "recursion limit"),

@@ -84,12 +84,8 @@ fn at(folder: &TempDir, name: &str) -> String {
 
 /// Runs with text on standard input.
 fn run_with(input: &str, arguments: &[&str]) -> Ran {
-    let mut child = scalegate(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        scalegate(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     ran(&child.wait_with_output().unwrap())
 }
@@ -232,11 +228,8 @@ fn every_help_has_examples() {
 #[test]
 fn a_reader_that_goes_away_is_nobodys_fault() {
     let folder = folder(&[("bad.yaml", &hpa(MISSPELT))]);
-    let mut child = scalegate(&["review", &at(&folder, "bad.yaml")])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        scalegate(&["review", &at(&folder, "bad.yaml")]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let ran = ran(&child.wait_with_output().unwrap());
     assert!(ran.stderr.is_empty(), "{}", ran.stderr);

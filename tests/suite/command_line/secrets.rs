@@ -45,12 +45,19 @@ spec:
         ("api-key-in-shell", server("[]", "[]", "command: [sh, -c, 'vllm serve m --api-key c4n4ry --port 1']")),
         ("port-of-a-secret", server("[{name: TOKEN, value: c4n4ry}]", "[--model=m, --port=$(TOKEN)]", "")),
         ("ceiling-of-a-secret", server("[{name: A, value: c4n4ry}]", "[--model=m, --max-num-seqs=$(A)]", "")),
-        ("ray-in-shell", server("[{name: A, value: c4n4ry}]", "[]", "command: [sh, -c, 'X=$A vllm serve m --port $A']")),
+        (
+            "ray-in-shell",
+            server("[{name: A, value: c4n4ry}]", "[]", "command: [sh, -c, 'X=$A vllm serve m --port $A']"),
+        ),
         (
             "secret",
-            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndta: {token: c4n4ry}\nstringData: {token: c4n4ry}\n".into(),
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndta: {token: c4n4ry}\nstringData: {token: c4n4ry}\n"
+                .into(),
         ),
-        ("secret-wrong", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: [c4n4ry]\nstringData: c4n4ry\n".into()),
+        (
+            "secret-wrong",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: [c4n4ry]\nstringData: c4n4ry\n".into(),
+        ),
         ("secret-broken", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {token: c4n4ry\n".into()),
         (
             "secret-twice",

@@ -79,14 +79,24 @@ fn certs_writes_a_key_that_only_its_owner_reads_and_overwrites_nothing() {
 
 #[test]
 fn webhook_serves_over_a_saved_cluster_and_ends_on_sigterm() {
-    let files = folder(&[("cluster.yaml", &deployment(GOOD, &[]).replace("name: llm\n", "name: llm\n  namespace: ml\n"))]);
+    let files =
+        folder(&[("cluster.yaml", &deployment(GOOD, &[]).replace("name: llm\n", "name: llm\n  namespace: ml\n"))]);
     let certs = at(&files, "certs");
     assert_eq!(run(&["certs", "--dir", &certs]).code, 0);
     let (certificate, key) = (format!("{certs}/tls.crt"), format!("{certs}/tls.key"));
     let cluster = at(&files, "cluster.yaml");
     let child = scalegate(&[
-        "webhook", "--listen", "127.0.0.1:0", "--tls-cert", &certificate, "--tls-key", &key, "--cluster", &cluster,
-        "--quiet-period", "0",
+        "webhook",
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--cluster",
+        &cluster,
+        "--quiet-period",
+        "0",
     ])
     .stderr(Stdio::piped())
     .stdout(Stdio::null())
@@ -107,7 +117,8 @@ fn webhook_serves_over_a_saved_cluster_and_ends_on_sigterm() {
 
     let mut refused = value(&hpa(MISSPELT));
     refused["metadata"]["namespace"] = "ml".into();
-    let (status, body) = post(&address, &ca, "/validate", &envelope("u2", "CREATE", &refused, &Value::Null).to_string());
+    let (status, body) =
+        post(&address, &ca, "/validate", &envelope("u2", "CREATE", &refused, &Value::Null).to_string());
     let accepted = oracle::judge(Phase::Validating, "u2", &refused, status, &body).unwrap();
     assert!(accepted.denial.unwrap().message("w").contains("[metric-exists]"));
 
