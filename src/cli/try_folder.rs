@@ -83,7 +83,7 @@ pub(super) fn run(args: &TryArgs) -> anyhow::Result<u8> {
 
 async fn try_paths(bench: &mut Bench, paths: &[PathBuf], options: &WorldOptions, style: &Style) -> anyhow::Result<u8> {
     let world = World::load(paths, options)?;
-    let answers = bench.ask(&world, options).await?;
+    let answers = bench.ask(&world).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     for finding in &world.file_findings {
         writeln!(out, "{}\n", super::report::text::one(finding, style.colour))?;
@@ -134,7 +134,7 @@ async fn expect_denied(
             bail!("{}: there is no rule {rule:?} (`scalegate explain` lists them)", folder.display());
         }
         let world = World::load(std::slice::from_ref(folder), options)?;
-        let answers = bench.ask(&world, options).await?;
+        let answers = bench.ask(&world).await?;
         let spoke: BTreeSet<&str> = answers
             .iter()
             .filter_map(|answer| answer.denied.as_ref())
@@ -211,7 +211,7 @@ impl Bench {
     ///
     /// # Errors
     /// When the connection fails, or an answer is one that the API server would not take.
-    pub async fn ask(&mut self, world: &World, options: &WorldOptions) -> anyhow::Result<Vec<Answer>> {
+    pub async fn ask(&mut self, world: &World) -> anyhow::Result<Vec<Answer>> {
         let mut answers = Vec::new();
         // Files of several views may alternate, so each keeps the autoscalers that came.
         let mut views: BTreeMap<usize, ClusterView> = BTreeMap::new();
@@ -223,9 +223,8 @@ impl Bench {
             if subject.facts.repeated_at.is_some() {
                 continue;
             }
-            let view = views.entry(subject.view).or_insert_with(|| {
-                world.view(subject).map(|view| before_files(view, &options.cluster)).unwrap_or_default()
-            });
+            let view =
+                views.entry(subject.view).or_insert_with(|| world.view(subject).map(before_files).unwrap_or_default());
             self.state.update(|served| std::mem::swap(served, view));
             self.state.configure(Configuration::clone(&subject.configuration));
             let answer = self.ask_one(world, index, subject, object).await;
@@ -280,12 +279,12 @@ fn is_autoscaler(object: &Object) -> bool {
 }
 
 /// The view before any autoscaler of the files came: the cluster's own are there already, as they stand in the cluster.
-fn before_files(view: &ClusterView, cluster: &ClusterView) -> ClusterView {
+fn before_files(view: &ClusterView) -> ClusterView {
     let mut before = view.clone();
     let entries = view.hpas().map(|(entry, _)| entry).chain(view.scaled_objects().map(|(entry, _)| entry));
     for entry in entries {
         let key = entry.object.key(&entry.of);
-        match cluster.get(&key) {
+        match view.before.as_ref().and_then(|cluster| cluster.get(&key)) {
             Some(own) => before.apply(&own.of, own.object.clone()),
             None => before.delete(&key),
         }
