@@ -129,6 +129,8 @@ pub struct WorkloadFacts<'a> {
     pub settings: settings::Read,
     /// The workload as it was before, when it is being changed and is known.
     pub old: Option<&'a WorkloadObject>,
+    /// As [`HpaFacts::order`].
+    pub order: Option<u64>,
 }
 
 /// A document of a file under judgement, before it is an object.
@@ -368,6 +370,7 @@ impl<'a> WorkloadFacts<'a> {
             workload: super::workload::read(written, &|name| context.view.config_map(namespace, name)),
             settings: settings::read(&written.metadata, context.configuration),
             old,
+            order: None,
         }
     }
 

@@ -54,7 +54,7 @@ fn findings(of: &TypeMeta, object: &Object, old: Option<&Object>, order: Option<
                 Some(Object::Workload(old)) => Some(old),
                 _ => None,
             };
-            of_workload(of, workload, old, context)
+            of_workload(of, workload, old, order, context)
         }
         _ => Said::new(),
     }
@@ -86,8 +86,14 @@ fn of_scaled_object(of: &TypeMeta, scaled_object: &ScaledObject, order: Option<u
     said
 }
 
-fn of_workload(of: &TypeMeta, workload: &WorkloadObject, old: Option<&WorkloadObject>, context: &Context<'_>) -> Said {
-    let facts = WorkloadFacts::new(of, workload, old, context);
+fn of_workload(
+    of: &TypeMeta,
+    workload: &WorkloadObject,
+    old: Option<&WorkloadObject>,
+    order: Option<u64>,
+    context: &Context<'_>,
+) -> Said {
+    let facts = WorkloadFacts { order, ..WorkloadFacts::new(of, workload, old, context) };
     let mut said = Said::new();
     if facts.in_scope(context) {
         for rule in asked(context) {
