@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use json_patch::PatchOperation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::counters::Counters;
@@ -149,11 +149,33 @@ fn check_patch(phase: Phase, patch: Option<&[u8]>, object: Option<&RawValue>) ->
         operation.path().is_root() || from.is_some_and(|from| from.is_root())
     });
     let (Phase::Mutating, Some(object), false) = (phase, object, whole_document) else { return PatchCheck::Withhold };
-    let Ok(mut tree) = serde_json::from_str::<serde_json::Value>(object.get()) else { return PatchCheck::Withhold };
+    let inside_metadata = patch.0.iter().all(|operation| {
+        let from = match operation {
+            PatchOperation::Move(moved) => Some(&moved.from),
+            PatchOperation::Copy(copy) => Some(&copy.from),
+            _ => None,
+        };
+        operation.path().as_str().starts_with("/metadata/")
+            && from.is_none_or(|from| from.as_str().starts_with("/metadata/"))
+    });
+    // Such a patch touches nothing else, and the rest of the object may be hundreds of kilobytes.
+    let tree = if inside_metadata { metadata_alone(object) } else { None };
+    let tree = tree.map_or_else(|| serde_json::from_str::<serde_json::Value>(object.get()), Ok);
+    let Ok(mut tree) = tree else { return PatchCheck::Withhold };
     match json_patch::patch(&mut tree, &patch.0) {
         Ok(()) => PatchCheck::Applies,
         Err(_) => PatchCheck::Withhold,
     }
+}
+
+/// `{"metadata": ...}` of an object; `None` when it has none or more than one.
+fn metadata_alone(object: &RawValue) -> Option<serde_json::Value> {
+    #[derive(Deserialize)]
+    struct Probe {
+        metadata: serde_json::Value,
+    }
+    let Probe { metadata } = serde_json::from_str(object.get()).ok()?;
+    Some(serde_json::json!({ "metadata": metadata }))
 }
 
 #[cfg(test)]

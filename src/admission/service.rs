@@ -138,7 +138,7 @@ fn read(raw: &RawValue, request: &Request<'_>) -> Result<(TypeMeta, Object), Rea
     let (group, version) = (&request.kind.group, &request.kind.version);
     let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
     let of = TypeMeta { api_version, kind: request.kind.kind.to_string() };
-    let mut object = Object::read(&of, &mut serde_json::Deserializer::from_str(raw.get()))?;
+    let mut object = Object::read(&of, raw.get())?;
     let metadata = object.metadata_mut();
     if metadata.namespace.as_deref().is_none_or(str::is_empty) && !request.namespace.is_empty() {
         metadata.namespace = Some(request.namespace.to_string());

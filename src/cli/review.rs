@@ -1,5 +1,6 @@
 //! `scalegate review PATH...`.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
@@ -87,9 +88,11 @@ pub fn review_world(world: &World) -> Vec<Located> {
         }
         findings.extend(said.into_iter().map(|finding| Located::new(finding, Some(document))));
     }
-    let file = |name: &Option<String>| {
-        world.loaded.files.iter().position(|file| Some(&file.name) == name.as_ref()).unwrap_or(usize::MAX)
-    };
-    findings.sort_by_key(|found| (file(&found.finding.file), found.finding.line, found.finding.column));
+    let mut order: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, file) in world.loaded.files.iter().enumerate() {
+        order.entry(&file.name).or_insert(index);
+    }
+    let place = |name: &Option<String>| name.as_deref().and_then(|name| order.get(name)).copied().unwrap_or(usize::MAX);
+    findings.sort_by_cached_key(|found| (place(&found.finding.file), found.finding.line, found.finding.column));
     findings
 }

@@ -6,7 +6,8 @@ use super::configuration::{Configuration, Scope};
 use super::engine::{self, Resolved};
 use super::finding::ObjectRef;
 use super::objects::{
-    CrossReference, Hpa, LabelSelector, MetricSpec, MetricTarget, ScaledObject, TypeMeta, WorkloadKind, WorkloadObject,
+    CrossReference, Hpa, LabelSelector, MetricSpec, MetricTarget, Object, ScaledObject, TypeMeta, WorkloadKind,
+    WorkloadObject,
 };
 use super::settings;
 use super::view::{ClusterView, Entry, may_be_same};
@@ -381,8 +382,10 @@ impl<'a> WorkloadFacts<'a> {
 
     /// The HPAs in view that scale it.
     pub fn hpas<'b>(&'b self, context: &Context<'b>) -> impl Iterator<Item = (&'b Entry, &'b Hpa)> + 'b {
-        context.view.hpas().filter(move |(_, hpa)| {
-            scales(&hpa.spec.scale_target_ref, hpa.metadata.namespace.as_deref(), &self.workload)
+        context.view.scaling(&self.workload.metadata.name).filter_map(move |entry| match &entry.object {
+            Object::Hpa(hpa) => scales(&hpa.spec.scale_target_ref, hpa.metadata.namespace.as_deref(), &self.workload)
+                .then_some((entry, hpa)),
+            _ => None,
         })
     }
 
@@ -391,8 +394,12 @@ impl<'a> WorkloadFacts<'a> {
         &'b self,
         context: &Context<'b>,
     ) -> impl Iterator<Item = (&'b Entry, &'b ScaledObject)> + 'b {
-        context.view.scaled_objects().filter(move |(_, object)| {
-            scales(&keda_reference(object), object.metadata.namespace.as_deref(), &self.workload)
+        context.view.scaling(&self.workload.metadata.name).filter_map(move |entry| match &entry.object {
+            Object::ScaledObject(object) => {
+                scales(&keda_reference(object), object.metadata.namespace.as_deref(), &self.workload)
+                    .then_some((entry, object))
+            }
+            _ => None,
         })
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::de::null_default;
-use super::object::typed;
+use super::object::{Source, typed};
 use super::{LabelSelector, ObjectMeta, Quantity, ReadError, TypeMeta};
 
 mod v1;
@@ -299,7 +299,7 @@ pub struct MultidimSpec {
 ///
 /// # Errors
 /// When a field has another type than its version gives it.
-pub(super) fn read_hpa<'de, D: Deserializer<'de>>(of: &TypeMeta, from: D) -> Result<Hpa, ReadError> {
+pub(super) fn read_hpa<'de, S: Source<'de>>(of: &TypeMeta, from: S) -> Result<Hpa, ReadError> {
     let mut hpa = match of.version() {
         "v1" => v1::read(from)?,
         "v2beta1" => v2beta1::read(from)?,

@@ -25,7 +25,7 @@ pub use monitoring::{
     RuleGroup,
 };
 pub use node::{ComputeClass, ComputePriority, KarpenterNodePool, KarpenterRequirement, Node, Taint};
-pub use object::{Key, Object, ReadError, TypeMeta};
+pub use object::{Key, Object, ReadError, Source, TypeMeta};
 pub use pod::{
     Affinity, Container, ContainerPort, EnvFrom, EnvVar, IntOrString, NodeRequirement, NodeSelectorTerm, PodSpec,
     PodTemplate, Probe, Resources, Toleration, Volume,

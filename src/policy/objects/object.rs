@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::workload::RawWorkload;
 use super::{
@@ -96,11 +96,11 @@ impl fmt::Display for Key {
 // === impl Object ===
 
 impl Object {
-    /// Reads an object of that type. The input is a JSON text's deserializer, or a `&serde_json::Value`.
+    /// Reads an object of that type, from JSON text or a `&serde_json::Value`.
     ///
     /// # Errors
     /// When a field that rules read has another type than the kind gives it; the field is named.
-    pub fn read<'de, D: Deserializer<'de>>(of: &TypeMeta, from: D) -> Result<Self, ReadError> {
+    pub fn read<'de, S: Source<'de>>(of: &TypeMeta, from: S) -> Result<Self, ReadError> {
         let group = of.group();
         if let Some(kind) = WorkloadKind::find(group, &of.kind) {
             return Ok(Self::Workload(WorkloadObject::from_raw(kind, typed::<RawWorkload, _>(from)?)));
@@ -140,8 +140,8 @@ impl Object {
     /// # Errors
     /// As [`Object::read`]; also when the text is not JSON.
     pub fn from_json(text: &str) -> Result<(TypeMeta, Self), ReadError> {
-        let of: TypeMeta = typed(&mut serde_json::Deserializer::from_str(text))?;
-        let object = Self::read(&of, &mut serde_json::Deserializer::from_str(text))?;
+        let of: TypeMeta = typed(text)?;
+        let object = Self::read(&of, text)?;
         Ok((of, object))
     }
 
@@ -242,9 +242,46 @@ struct MetaOnly {
     metadata: ObjectMeta,
 }
 
-/// Reads a type and names the field that does not fit.
-pub(super) fn typed<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, ReadError> {
-    serde_path_to_error::deserialize(from).map_err(|error| {
+/// What objects are read from. It can be read twice: once quickly, and again to find the field that does not fit.
+pub trait Source<'de>: Copy {
+    /// Reads a type.
+    ///
+    /// # Errors
+    /// When it does not fit; nothing says where.
+    fn quickly<T: Deserialize<'de>>(self) -> Result<T, serde_json::Error>;
+
+    /// Reads a type and names the field that does not fit.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    fn tracked<T: Deserialize<'de>>(self) -> Result<T, serde_path_to_error::Error<serde_json::Error>>;
+}
+
+impl<'de> Source<'de> for &'de serde_json::Value {
+    fn quickly<T: Deserialize<'de>>(self) -> Result<T, serde_json::Error> {
+        T::deserialize(self)
+    }
+
+    fn tracked<T: Deserialize<'de>>(self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+        serde_path_to_error::deserialize(self)
+    }
+}
+
+/// JSON text that holds one value; what follows it is not looked at.
+impl<'de> Source<'de> for &'de str {
+    fn quickly<T: Deserialize<'de>>(self) -> Result<T, serde_json::Error> {
+        T::deserialize(&mut serde_json::Deserializer::from_str(self))
+    }
+
+    fn tracked<T: Deserialize<'de>>(self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(self))
+    }
+}
+
+/// Reads a type and names the field that does not fit. Keeping track of the field costs more than the reading, so that is
+/// done only where something does not fit.
+pub(super) fn typed<'de, T: Deserialize<'de>, S: Source<'de>>(from: S) -> Result<T, ReadError> {
+    from.quickly().or_else(|_| from.tracked()).map_err(|error| {
         let field = error.path().to_string();
         ReadError { field: if field == "." { String::new() } else { field }, message: error.into_inner().to_string() }
     })

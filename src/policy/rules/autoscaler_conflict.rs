@@ -5,6 +5,7 @@ use super::{Checks, Rule};
 use crate::policy::configuration::Level;
 use crate::policy::facts::{Context, HpaFacts, ScaledObjectFacts, Target, WorkloadFacts};
 use crate::policy::finding::Finding;
+use crate::policy::objects::TypeMeta;
 use crate::policy::settings::{self, LABEL, Wish};
 use crate::policy::workload::Workload;
 
@@ -201,7 +202,8 @@ fn check(subject: &Autoscaler<'_>, order: Option<u64>, context: &Context<'_>) ->
 
 /// The other autoscalers in view that scale what `subject` scales.
 fn rivals<'a>(subject: &Autoscaler<'_>, context: &Context<'a>) -> Vec<Autoscaler<'a>> {
-    let all: Vec<Autoscaler<'a>> = Autoscaler::all(context.view)
+    let all: Vec<Autoscaler<'a>> = Autoscaler::on(context.view, &subject.target.name)
+        .into_iter()
         .filter(|other| {
             other.scales_with(subject) && !other.is(subject) && !other.belongs_to(subject) && !subject.belongs_to(other)
         })
@@ -218,11 +220,8 @@ fn one_namespace(subject: &Autoscaler<'_>, other: &Autoscaler<'_>, context: &Con
         return true;
     }
     let target = &subject.target;
-    let same = context
-        .view
-        .workloads()
-        .filter(|workload| workload.kind.name() == target.kind && workload.metadata.name == target.name);
-    same.count() < 2
+    let of = TypeMeta { api_version: target.api_version.clone(), kind: target.kind.clone() };
+    context.view.workloads_named(of.group(), &target.kind, &target.name).count() < 2
 }
 
 fn against(subject: &Autoscaler<'_>, other: &Autoscaler<'_>, certain: bool) -> Finding {
@@ -327,7 +326,8 @@ fn check_workload(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Findi
 
 /// The autoscalers in view on a workload that scalegate neither made nor may take over.
 pub(super) fn foreign<'a>(facts: &WorkloadFacts<'_>, context: &Context<'a>) -> Vec<Autoscaler<'a>> {
-    let all: Vec<Autoscaler<'a>> = Autoscaler::all(context.view)
+    let all: Vec<Autoscaler<'a>> = Autoscaler::on(context.view, &facts.workload.metadata.name)
+        .into_iter()
         .filter(|other| other.scales(&facts.workload) && !other.ours() && !other.consents())
         .collect();
     let stands_for_another = |one: &Autoscaler<'_>| all.iter().any(|other| one.belongs_to(other));

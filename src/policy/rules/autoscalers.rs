@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::policy::facts::{self, keda_reference};
-use crate::policy::objects::{CrossReference, Hpa, ObjectMeta, OwnerReference, ScaledObject, TypeMeta};
-use crate::policy::view::{ClusterView, may_be_same};
+use crate::policy::objects::{
+    CrossReference, Hpa, MultidimPodAutoscaler, Object, ObjectMeta, OwnerReference, ScaledObject, TypeMeta,
+};
+use crate::policy::view::{ClusterView, Entry, may_be_same};
 use crate::policy::workload::Workload;
 
 /// The label by which Helm, KEDA and scalegate say who manages an object.
@@ -19,7 +21,7 @@ const PAUSED: &str = "autoscaling.keda.sh/paused";
 const PAUSED_AT: &str = "autoscaling.keda.sh/paused-replicas";
 
 /// A kind of autoscaler.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     /// `HorizontalPodAutoscaler`.
     Hpa,
@@ -75,19 +77,28 @@ impl<'a> Autoscaler<'a> {
         Self { kind: Kind::ScaledObject, metadata: &object.metadata, target, order: None, generated: Some(generated) }
     }
 
-    /// All in view that are not being deleted.
-    pub fn all(view: &'a ClusterView) -> impl Iterator<Item = Self> {
-        let hpas = view.hpas().map(|(entry, hpa)| Self { order: Some(entry.order), ..Self::hpa(hpa) });
-        let scaled = view.scaled_objects();
-        let scaled = scaled.map(|(entry, object)| Self { order: Some(entry.order), ..Self::scaled_object(object) });
-        let multidim = view.multidim_autoscalers().map(|(entry, object)| Self {
-            kind: Kind::Multidim,
-            metadata: &object.metadata,
-            target: object.spec.scale_target_ref.clone(),
-            order: Some(entry.order),
-            generated: None,
-        });
-        hpas.chain(scaled).chain(multidim).filter(|autoscaler| autoscaler.metadata.deletion_timestamp.is_none())
+    /// A MultidimPodAutoscaler.
+    fn multidim(object: &'a MultidimPodAutoscaler) -> Self {
+        let target = object.spec.scale_target_ref.clone();
+        Self { kind: Kind::Multidim, metadata: &object.metadata, target, order: None, generated: None }
+    }
+
+    /// Those in view whose target has that name, whatever its kind and namespace, and that are not being deleted: HPAs
+    /// first, MultidimPodAutoscalers last.
+    pub fn on(view: &'a ClusterView, target: &str) -> Vec<Self> {
+        let read = |entry: &'a Entry| {
+            let read = match &entry.object {
+                Object::Hpa(object) => Self::hpa(object),
+                Object::ScaledObject(object) => Self::scaled_object(object),
+                Object::MultidimPodAutoscaler(object) => Self::multidim(object),
+                _ => return None,
+            };
+            Some(Self { order: Some(entry.order), ..read })
+        };
+        let all = view.scaling(target).filter_map(read);
+        let mut all: Vec<Self> = all.filter(|one| one.metadata.deletion_timestamp.is_none()).collect();
+        all.sort_by_key(|one| one.kind);
+        all
     }
 
     /// `Kind/name`, for messages.

@@ -81,11 +81,19 @@ spec:
 fn check(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = facts.workload.misplaced_keys.iter().map(|key| on_template(key, facts)).collect();
     if context.stage == Stage::Review {
-        findings.extend(context.view.services().filter(|service| serves(service, facts)).filter_map(|service| {
-            let key = service.metadata.labels.keys().chain(service.metadata.annotations.keys());
-            let key = key.into_iter().find(|key| key.starts_with(PREFIX) && !carries(&facts.written.metadata, key))?;
-            Some(on_service(key, service, facts))
-        }));
+        findings.extend(
+            context
+                .view
+                .services_in(facts.written.metadata.namespace.as_deref())
+                .filter(|service| serves(service, facts))
+                .filter_map(|service| {
+                    let key = service.metadata.labels.keys().chain(service.metadata.annotations.keys());
+                    let key = key
+                        .into_iter()
+                        .find(|key| key.starts_with(PREFIX) && !carries(&facts.written.metadata, key))?;
+                    Some(on_service(key, service, facts))
+                }),
+        );
     }
     findings
 }

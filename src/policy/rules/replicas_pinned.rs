@@ -129,8 +129,8 @@ fn check(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Finding> {
             _ => return Vec::new(),
         },
     };
-    let owners: Vec<Autoscaler<'_>> =
-        Autoscaler::all(context.view).filter(|autoscaler| autoscaler.scales(&facts.workload)).collect();
+    let mut owners = Autoscaler::on(context.view, &facts.workload.metadata.name);
+    owners.retain(|autoscaler| autoscaler.scales(&facts.workload));
     if replicas == 0 && owners.iter().any(|owner| owner.kind == Kind::ScaledObject) {
         return Vec::new();
     }

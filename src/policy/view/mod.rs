@@ -31,6 +31,12 @@ pub struct ClusterView {
     objects: BTreeMap<Key, Entry>,
     workloads: BTreeMap<Key, Workload>,
     makers: BTreeMap<Key, Makers>,
+    /// Objects and workloads by name alone, for references whose namespace is open.
+    names: BTreeMap<String, BTreeSet<Key>>,
+    /// Autoscalers by the name of what they scale.
+    scaling: BTreeMap<String, BTreeSet<Key>>,
+    /// Workloads by the name of each ConfigMap that they depend on.
+    readers: BTreeMap<String, BTreeSet<Key>>,
     nodes: BTreeMap<String, NodeShape>,
     shapes: Vec<NodeShape>,
     next: u64,
@@ -61,7 +67,20 @@ impl ClusterView {
     /// Adds a workload whose template is not known, only what was derived from it (a snapshot's).
     pub fn apply_derived(&mut self, workload: Workload) {
         let key = workload.key();
-        self.workloads.insert(key, workload);
+        put(&mut self.names, &key.name, &key);
+        self.insert_workload(&key, workload);
+    }
+
+    fn insert_workload(&mut self, key: &Key, workload: Workload) {
+        if let Some(old) = self.workloads.get(key) {
+            for name in &old.config_maps {
+                take(&mut self.readers, name, key);
+            }
+        }
+        for name in &workload.config_maps {
+            put(&mut self.readers, name, key);
+        }
+        self.workloads.insert(key.clone(), workload);
     }
 
     /// Adds nodes of one shape (a snapshot's).
@@ -71,8 +90,13 @@ impl ClusterView {
 
     /// Takes an object out.
     pub fn delete(&mut self, key: &Key) {
-        self.objects.remove(key);
-        self.workloads.remove(key);
+        if let Some(target) = self.objects.remove(key).as_ref().and_then(scaled_by) {
+            take(&mut self.scaling, target, key);
+        }
+        for name in self.workloads.remove(key).iter().flat_map(|workload| &workload.config_maps) {
+            take(&mut self.readers, name, key);
+        }
+        take(&mut self.names, &key.name, key);
         self.makers.remove(key);
         if key.group.is_empty() && key.kind == "Node" {
             self.nodes.remove(&key.name);
@@ -92,12 +116,19 @@ impl ClusterView {
         match &entry.object {
             Object::Workload(object) => {
                 let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
-                self.workloads.insert(key.clone(), read);
+                self.insert_workload(key, read);
             }
             Object::Node(node) => {
                 self.nodes.insert(node.metadata.name.clone(), NodeShape::of(node));
             }
             _ => {}
+        }
+        put(&mut self.names, &key.name, key);
+        if let Some(target) = self.objects.get(key).and_then(scaled_by) {
+            take(&mut self.scaling, target, key);
+        }
+        if let Some(target) = scaled_by(&entry) {
+            put(&mut self.scaling, target, key);
         }
         self.objects.insert(key.clone(), entry);
         if key.kind == "ConfigMap" {
@@ -107,21 +138,23 @@ impl ClusterView {
 
     /// Reads the workloads again that depend on a ConfigMap.
     fn reread(&mut self, config_map: &Key) {
-        let dependent: Vec<Key> = self
-            .workloads
-            .iter()
-            .filter(|(key, workload)| {
-                may_be_same(key.namespace.as_deref(), config_map.namespace.as_deref())
-                    && workload.config_maps.contains(&config_map.name)
-            })
-            .map(|(key, _)| key.clone())
+        let readers = self.readers.get(&config_map.name).into_iter().flatten();
+        let dependent: Vec<Key> = readers
+            .filter(|key| may_be_same(key.namespace.as_deref(), config_map.namespace.as_deref()))
+            .cloned()
             .collect();
         for key in dependent {
             if let Some(Entry { object: Object::Workload(object), .. }) = self.objects.get(&key) {
                 let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
-                self.workloads.insert(key, read);
+                self.insert_workload(&key, read);
             }
         }
+    }
+
+    /// The keys of that name among objects and workloads, in order.
+    fn keys_named<'a>(&'a self, group: &'a str, kind: &'a str, name: &str) -> impl Iterator<Item = &'a Key> + 'a {
+        let keys = self.names.get(name).into_iter().flatten();
+        keys.filter(move |key| key.group == group && key.kind == kind)
     }
 
     /// Whether every object of a kind is in view, so that absence is proven.
@@ -155,7 +188,7 @@ impl ClusterView {
         if namespace.is_some() {
             return self.objects.get(&key(None));
         }
-        only(self.of_kind(group, kind).filter(|(key, _)| key.name == name).map(|(_, entry)| entry))
+        only(self.keys_named(group, kind, name).filter_map(|key| self.objects.get(key)))
     }
 
     /// A ConfigMap by name.
@@ -180,7 +213,22 @@ impl ClusterView {
         if namespace.is_some() {
             return self.workloads.get(&key(None));
         }
-        only(self.workloads.values().filter(|workload| workload.kind == kind && workload.metadata.name == name))
+        only(self.workloads_named(kind.group(), kind.name(), name))
+    }
+
+    /// The workloads of a kind and name, whatever their namespace.
+    pub fn workloads_named<'a>(
+        &'a self,
+        group: &'a str,
+        kind: &'a str,
+        name: &str,
+    ) -> impl Iterator<Item = &'a Workload> + 'a {
+        self.keys_named(group, kind, name).filter_map(|key| self.workloads.get(key))
+    }
+
+    /// The HPAs, ScaledObjects and MultidimPodAutoscalers whose target has that name, whatever its kind and namespace.
+    pub fn scaling(&self, target: &str) -> impl Iterator<Item = &Entry> {
+        self.scaling.get(target).into_iter().flatten().filter_map(|key| self.objects.get(key))
     }
 
     /// All workloads.
@@ -230,6 +278,25 @@ impl ClusterView {
                 Object::OperatorMonitor(object) => Some(object),
                 _ => None,
             })
+    }
+
+    /// The Services that may be in a namespace.
+    pub fn services_in<'a>(&'a self, namespace: Option<&'a str>) -> impl Iterator<Item = &'a Service> + 'a {
+        // An open namespace comes first in the order of keys, so two ranges hold what may be there.
+        let range = |of: Option<&str>, namespace: Option<&'a str>| {
+            let from = Key { kind: "Service".to_owned(), namespace: of.map(str::to_owned), ..Key::default() };
+            self.objects.range(from..).take_while(move |(key, _)| {
+                key.group.is_empty()
+                    && key.kind == "Service"
+                    && (namespace.is_none() || key.namespace.as_deref() == namespace)
+            })
+        };
+        let open = range(None, None).take_while(move |(key, _)| namespace.is_none() || key.namespace.is_none());
+        let named = namespace.into_iter().flat_map(move |namespace| range(Some(namespace), Some(namespace)));
+        open.chain(named).filter_map(|(_, entry)| match &entry.object {
+            Object::Service(object) => Some(object),
+            _ => None,
+        })
     }
 
     /// All Services.
@@ -298,6 +365,33 @@ pub fn may_be_same(one: Option<&str>, other: Option<&str>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one == other,
         _ => true,
+    }
+}
+
+fn put(index: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {
+    if let Some(keys) = index.get_mut(name) {
+        keys.insert(key.clone());
+    } else {
+        index.insert(name.to_owned(), BTreeSet::from([key.clone()]));
+    }
+}
+
+fn take(index: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {
+    if let Some(keys) = index.get_mut(name) {
+        keys.remove(key);
+        if keys.is_empty() {
+            index.remove(name);
+        }
+    }
+}
+
+/// The name of what an autoscaler scales.
+fn scaled_by(entry: &Entry) -> Option<&str> {
+    match &entry.object {
+        Object::Hpa(object) => Some(&object.spec.scale_target_ref.name),
+        Object::ScaledObject(object) => Some(&object.spec.scale_target_ref.name),
+        Object::MultidimPodAutoscaler(object) => Some(&object.spec.scale_target_ref.name),
+        _ => None,
     }
 }
 

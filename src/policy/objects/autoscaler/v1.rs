@@ -1,9 +1,9 @@
 //! `autoscaling/v1`: CPU in the spec, everything else as JSON in annotations.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::super::de::null_default;
-use super::super::object::typed;
+use super::super::object::{Source, typed};
 use super::super::{ObjectMeta, ReadError};
 use super::{Behavior, CrossReference, Hpa, HpaSpec, HpaStatus, MetricSpec, MetricTarget, ResourceSource};
 
@@ -33,7 +33,7 @@ struct V1Spec {
 }
 
 /// Reads a v1 HPA. Annotations that do not parse are left out, as the API server leaves them out.
-pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Hpa, ReadError> {
+pub(super) fn read<'de, S: Source<'de>>(from: S) -> Result<Hpa, ReadError> {
     let V1 { metadata, spec, status } = typed(from)?;
     // v1 writes its annotations in the form of v2beta1 (k8s.io/kubernetes pkg/apis/autoscaling/v1/conversion.go).
     let mut metrics: Vec<MetricSpec> =

@@ -1,9 +1,9 @@
 //! `autoscaling/v2beta1`: metric names and targets stand flat in each source.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::super::de::null_default;
-use super::super::object::typed;
+use super::super::object::{Source, typed};
 use super::super::{LabelSelector, ObjectMeta, Quantity, ReadError};
 use super::{
     CrossReference, Hpa, HpaSpec, HpaStatus, MetricIdentifier, MetricSpec, MetricTarget, NamedSource, ObjectSource,
@@ -60,7 +60,7 @@ struct BetaSource {
 }
 
 /// Reads a v2beta1 HPA.
-pub(super) fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Hpa, ReadError> {
+pub(super) fn read<'de, S: Source<'de>>(from: S) -> Result<Hpa, ReadError> {
     let Beta { metadata, spec, status } = typed(from)?;
     Ok(Hpa {
         api_version: String::new(),
