@@ -65,12 +65,12 @@ static WORDS: LazyLock<(Vec<String>, Vec<String>)> = LazyLock::new(|| {
 fn any_json() -> impl Strategy<Value = Value> {
     let (keys, texts) = &*WORDS;
     let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i64>().prop_map(Value::from),
-        any::<u64>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        ".{0,12}".prop_map(Value::from),
+        1 => Just(Value::Null),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<u64>().prop_map(Value::from),
+        1 => any::<f64>().prop_map(Value::from),
+        1 => ".{0,12}".prop_map(Value::from),
         3 => prop::sample::select(texts.as_slice()).prop_map(Value::from),
     ];
     let key = prop_oneof![5 => prop::sample::select(keys.as_slice()), 1 => ".{0,8}"];
