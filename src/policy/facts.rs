@@ -1,7 +1,7 @@
 //! What a rule is given: the object under judgement, with everything about it that several rules would otherwise work out
 //! again.
 
-use super::chain::{self, Adapter, Form, Found, Spelling};
+use super::chain::{self, Adapter, Form, Found, Spelling, promql};
 use super::configuration::{Configuration, Scope};
 use super::engine::{self, Resolved};
 use super::finding::ObjectRef;
@@ -17,7 +17,7 @@ use super::workload::{Reading, Workload};
 /// a handful. A document of thousands would cost the webhook seconds, and the API server's callers wait for it.
 pub const MOST_METRICS: usize = 64;
 /// Bytes of PromQL in one ScaledObject that are judged, for the same reason.
-const MOST_QUERY_BYTES: usize = 64 * 1024;
+const MOST_QUERY_BYTES: usize = 16 * 1024;
 
 /// Where a verdict is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,9 @@ pub struct ScaledObjectFacts<'a> {
     pub order: Option<u64>,
     /// What it scales.
     pub target: Target<'a>,
+    /// The PromQL of its Prometheus triggers that can be read, with the path of each. Of the first [`MOST_METRICS`] triggers,
+    /// and of no more text than is judged; parsed once, because that compiles the expressions in them.
+    pub queries: Vec<(String, promql::Query)>,
 }
 
 /// A workload under judgement.
@@ -310,6 +313,7 @@ impl<'a> ScaledObjectFacts<'a> {
             scaled_object,
             order,
             target: Target::find(&reference, namespace, context.view),
+            queries: queries(scaled_object),
         }
     }
 
@@ -317,17 +321,7 @@ impl<'a> ScaledObjectFacts<'a> {
     pub fn in_scope(&self, configuration: &Configuration) -> bool {
         configuration.scope == Scope::All
             || self.target.workload().is_some_and(workload_in_scope)
-            || self.queries().any(|(_, query)| query_in_scope(query))
-    }
-
-    /// The PromQL of Prometheus triggers, with the path of each: of the first [`MOST_METRICS`] triggers, and no more text than is judged.
-    pub fn queries(&self) -> impl Iterator<Item = (String, &'a str)> {
-        let mut left = MOST_QUERY_BYTES;
-        self.scaled_object.spec.triggers.iter().take(MOST_METRICS).enumerate().filter_map(move |(index, trigger)| {
-            let query = trigger.metadata.get("query").filter(|_| trigger.kind == "prometheus")?.as_str()?;
-            left = left.checked_sub(query.len())?;
-            Some((format!("spec.triggers[{index}].metadata.query"), query))
-        })
+            || self.queries.iter().any(|(_, query)| query_in_scope(query))
     }
 }
 
@@ -342,11 +336,22 @@ pub fn keda_reference(scaled_object: &ScaledObject) -> CrossReference {
     }
 }
 
-fn query_in_scope(query: &str) -> bool {
-    chain::promql::parse(query).is_ok_and(|query| {
-        let names = query.series.iter().filter_map(|selector| selector.name.as_deref());
-        names.into_iter().any(|name| !matches!(engine::resolve(name), Resolved::Foreign))
-    })
+fn queries(scaled_object: &ScaledObject) -> Vec<(String, promql::Query)> {
+    let mut left = MOST_QUERY_BYTES;
+    let triggers = scaled_object.spec.triggers.iter().take(MOST_METRICS).enumerate();
+    triggers
+        .filter(|(_, trigger)| trigger.kind == "prometheus")
+        .filter_map(|(index, trigger)| {
+            let query = trigger.metadata.get("query")?.as_str()?;
+            left = left.checked_sub(query.len())?;
+            Some((format!("spec.triggers[{index}].metadata.query"), promql::parse(query).ok()?))
+        })
+        .collect()
+}
+
+fn query_in_scope(query: &promql::Query) -> bool {
+    let mut names = query.series.iter().filter_map(|selector| selector.name.as_deref());
+    names.any(|name| !matches!(engine::resolve(name), Resolved::Foreign))
 }
 
 /// Whether a workload ties an autoscaler to inference.

@@ -170,3 +170,24 @@ fn of_two_workloads_of_one_name_the_second_is_told_the_name_that_is_generated() 
     assert!(!named(&service(&[])));
     assert!(named(&service(&[workload("Deployment")])));
 }
+
+#[test]
+fn of_thousands_of_bytes_of_queries_the_first_are_judged() {
+    let trigger = |name: &str, padding: usize| {
+        let query = format!("{name}{{a=\"{}\"}}", "x".repeat(padding));
+        json!({ "type": "prometheus", "metadata": { "query": query, "threshold": "1" } })
+    };
+    let scaled = |triggers: Vec<Value>| {
+        json!({
+            "apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": { "name": "vllm", "namespace": "ml" },
+            "spec": { "scaleTargetRef": { "name": "vllm" }, "triggers": triggers },
+        })
+    };
+    let said = |triggers: Vec<Value>| {
+        let verdict = validate(&service(&[]), &body("CREATE", &Value::Null, &scaled(triggers)));
+        warnings(&verdict).len()
+    };
+    let misspelt = "vllm:num_request_running";
+    assert!(said(vec![trigger(misspelt, 10)]) > 0);
+    assert_eq!(said(vec![trigger("vllm:num_requests_running", 10), trigger(misspelt, 20_000)]), 0);
+}
