@@ -26,9 +26,9 @@ static FLAG_ALONE: Expression =
     LazyLock::new(|| Regex::new(&format!(r#"(?i)--?[\w-]*{WORDS}[\w-]*["']?\s*[,\\]?\s*$"#)).ok());
 /// Name and password in a URL, and what follows `Bearer`.
 static IN_TEXT: Expression = LazyLock::new(|| Regex::new(r"(?i)(?:://([^/\s@]+)@|\bbearer\s+(\S+))").ok());
-/// A pair inside one line of flow style or JSON.
-static FLOW_VALUE: Expression =
-    LazyLock::new(|| Regex::new(r#"["']?\bvalue["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,}\]][^,}\]]*)"#).ok());
+/// A pair inside one line of flow style or JSON: key, value.
+static FLOW_PAIR: Expression =
+    LazyLock::new(|| Regex::new(r#"["']?\b([\w-]+)["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,{}\]][^,}\]]*)"#).ok());
 /// Key and value of a line in block style; a line without a key is a value.
 static PAIR: Expression =
     LazyLock::new(|| Regex::new(r#"^[\s\-{\[]*(?:["']?([\w./-]+)["']?\s*:(?:\s+|$))?(.*)$"#).ok());
@@ -80,8 +80,15 @@ pub(super) fn line(text: &str, line_start: usize, line: &str, secret: bool) -> S
     }
     let in_env = in_env(above, line);
     if in_env || ENV.as_ref().is_some_and(|env| env.is_match(line)) {
-        let values = FLOW_VALUE.as_ref().into_iter().flat_map(|regex| regex.captures_iter(line));
-        hide.extend(values.filter_map(|found| Some(found.get(1)?.range())));
+        // From `env` on; what stands before it is not the variables'.
+        let from = ENV.as_ref().filter(|_| !in_env).and_then(|env| env.find(line)).map_or(0, |env| env.end());
+        let pairs = FLOW_PAIR.as_ref().into_iter().flat_map(|regex| regex.captures_iter(line));
+        hide.extend(pairs.filter_map(|pair| {
+            let (key, value) = (pair.get(1)?, pair.get(2)?);
+            // A misspelt key may hold what `value` would.
+            (key.start() >= from && !PLAIN_IN_ENV.contains(&key.as_str()) && key.as_str() != "key")
+                .then(|| value.range())
+        }));
     }
     if let Some(found) = PAIR.as_ref().and_then(|regex| regex.captures(line)) {
         let key = found.get(1).map(|key| key.as_str());
