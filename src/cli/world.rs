@@ -17,7 +17,7 @@ use crate::manifest::{self, Document, Problem, ProblemSeverity, schema};
 use crate::policy::configuration::{self, Configuration};
 use crate::policy::facts::DocumentFacts;
 use crate::policy::finding::{Finding, ObjectRef, Severity};
-use crate::policy::objects::{Key, Object, TypeMeta};
+use crate::policy::objects::{Key, Object, Quantity, QuantityError, TypeMeta};
 use crate::policy::rules;
 use crate::policy::view::ClusterView;
 
@@ -266,7 +266,7 @@ impl World {
                 unknown_fields: unknown.into_iter().map(|field| (field.field, field.nearest)).collect(),
                 ..DocumentFacts::default()
             };
-            facts.invalid = shape.map(|shape| (shape.field, shape.message));
+            facts.invalid = shape.map(|shape| (shape.field, shape.message)).or_else(|| target_problem(&document.value));
             let object = match object {
                 Ok(object) => Some(object),
                 Err(error) => {
@@ -331,6 +331,33 @@ impl World {
     pub fn view(&self, subject: &Subject) -> Option<&ClusterView> {
         self.views.get(subject.view)
     }
+}
+
+/// What the API server finds wrong with the target of an HPA's metric, which no type forbids: text that is no quantity, or
+/// one that is not positive. One beyond 2^63-1 is taken, as 2^63-1.
+fn target_problem(value: &serde_json::Value) -> Option<(String, String)> {
+    if value["kind"] != "HorizontalPodAutoscaler" {
+        return None;
+    }
+    let metrics = value["spec"]["metrics"].as_array()?;
+    for (index, metric) in metrics.iter().enumerate() {
+        for source in ["pods", "object", "external", "resource", "containerResource"] {
+            for key in ["value", "averageValue"] {
+                let Some(written) = metric[source]["target"].get(key).filter(|written| !written.is_null()) else {
+                    continue;
+                };
+                let Ok(quantity) = serde_json::from_value::<Quantity>(written.clone()) else { continue };
+                let wrong = match quantity.nanos() {
+                    Ok(nanos) if nanos <= 0 => "is not positive".to_owned(),
+                    Err(error @ QuantityError::Syntax) => error.to_string(),
+                    _ => continue,
+                };
+                let field = format!("spec.metrics[{index}].{source}.target.{key}");
+                return Some((field, format!("{:?} {wrong}", quantity.text())));
+            }
+        }
+    }
+    None
 }
 
 fn of_problem(problem: &Problem) -> Located {
