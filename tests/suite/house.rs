@@ -40,7 +40,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
 /// The code without comments and literals, line by line as before.
 fn code(text: &str) -> String {
     let raw = r###"(?s)r##".*?"##|r#".*?"#"###;
-    let rest = r##"|'(?:\\.|[^\\'])'|"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/"##;
+    let rest = r#"|'(?:\\.|[^\\'])'|"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/"#;
     let skipped = Regex::new(&format!("{raw}{rest}")).unwrap();
     let lines = |found: &regex::Captures<'_>| "\n".repeat(found[0].matches('\n').count()) + " ";
     skipped.replace_all(text, lines).into_owned()

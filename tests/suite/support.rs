@@ -1,6 +1,7 @@
 //! What several suites need: the cases on disk, worlds from text, the webhook in process and the command.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -150,7 +151,7 @@ pub fn diff(expected: &str, found: &str) -> Option<String> {
                     ChangeTag::Insert => '+',
                     ChangeTag::Equal => ' ',
                 };
-                text.push_str(&format!("  {sign} {}\n", change.value().trim_end_matches('\n')));
+                writeln!(text, "  {sign} {}", change.value().trim_end_matches('\n')).unwrap();
             }
         }
     }

@@ -17,7 +17,7 @@ use crate::support::{Ran, ran, run, scalegate};
 
 /// A labelled vLLM server; the label and the annotations are lines of the block mappings that they stand in.
 fn deployment(label: &str, annotations: &[&str]) -> String {
-    let annotations: String = annotations.iter().map(|line| format!("    {line}\n")).collect();
+    let annotations: String = annotations.iter().flat_map(|line| ["    ", line, "\n"]).collect();
     format!(
         "apiVersion: apps/v1
 kind: Deployment
