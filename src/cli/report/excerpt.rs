@@ -23,15 +23,16 @@ const BEFORE_MARK: usize = 80;
 /// What starts and ends an excerpt that holds less than its line.
 const CUT: &str = "...";
 
-/// Cuts the excerpt of a place out of its file.
-pub(super) fn of(place: &Place) -> Option<Excerpt> {
+/// Cuts the excerpt of a place out of its file. `known` is the number of the place's line where it is known: counting
+/// reads the file up to there.
+pub(super) fn of(place: &Place, known: Option<usize>) -> Option<Excerpt> {
     let span = place.span?;
     let text = place.source.text.as_str();
     let start = span.start.min(text.len());
     let line_start = text.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
     let rest = text.get(line_start..)?;
     let line = rest.lines().next().unwrap_or_default();
-    let (number, _) = place.source.line_column(start);
+    let number = known.unwrap_or_else(|| place.source.line_column(start).0);
     let from = (start - line_start).min(line.len());
     let to = span.end.saturating_sub(line_start).clamp(from, line.len());
     let to = from + line.get(from..to).map_or(0, |marked| marked.trim_end().len());
@@ -78,7 +79,7 @@ mod tests {
     fn excerpt(text: &str, at: &str) -> Excerpt {
         let start = text.find(at).unwrap();
         let source = Arc::new(Source { name: "a.yaml".to_owned(), text: text.to_owned() });
-        of(&Place { source, span: Some(Span { start, end: start + at.len() }) }).unwrap()
+        of(&Place { source, span: Some(Span { start, end: start + at.len() }) }, None).unwrap()
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub fn one(found: &Located, colour: bool) -> String {
         Severity::Note => Level::NOTE,
     };
     let title = level.clone().primary_title(finding.message.as_str()).id(finding.rule.as_str());
-    let excerpt = found.place.as_ref().and_then(excerpt::of);
+    let excerpt = found.place.as_ref().and_then(|place| excerpt::of(place, finding.line));
     let mut group = Group::with_title(title);
     let file = finding.file.as_deref().unwrap_or_default();
     let label = if finding.field.is_empty() { finding.object.kind.as_str() } else { finding.field.as_str() };
