@@ -39,6 +39,8 @@ pub struct Selector {
     pub matchers: Vec<(String, Op, String)>,
     /// The anchored expression on names, when that is given instead of a name.
     pub name_regex: Option<String>,
+    /// The query has a result without it: it is a side of `or`, is taken away by `unless`, or is what `absent` looks for.
+    pub optional: bool,
 }
 
 /// Operator of a matcher.
@@ -83,6 +85,11 @@ impl Query {
         self.labels.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
+    /// Whether it still measures something when one of its series is not there: it has a result without it, made from another.
+    pub fn spares(&self, selector: &Selector) -> bool {
+        selector.optional && self.series.iter().any(|other| other.name != selector.name)
+    }
+
     /// Names of the series that it reads, each once.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
@@ -112,7 +119,7 @@ impl fmt::Display for Op {
 
 impl Selector {
     fn of(selector: &VectorSelector) -> Self {
-        let mut read = Self { name: selector.name.clone(), matchers: Vec::new(), name_regex: None };
+        let mut read = Self { name: selector.name.clone(), matchers: Vec::new(), name_regex: None, optional: false };
         // Alternatives (`{a="b" or c="d"}`, an extension) restrict nothing that could be said of every series.
         let Matchers { matchers, or_matchers } = &selector.matchers;
         if !or_matchers.is_empty() {

@@ -82,6 +82,11 @@ impl Walk {
         Outcome { value: kind.map_or(Value::Unknown, Value::Of), scalar: false, aggregated: false, labels: None }
     }
 
+    /// The result does not hang on what was selected since `from`.
+    fn make_optional(&mut self, from: usize) {
+        self.series.iter_mut().skip(from).for_each(|selector| selector.optional = true);
+    }
+
     fn aggregate(&mut self, aggregate: &AggregateExpr) -> Outcome {
         let op = aggregate.op.to_string();
         if let Some(parameter) = &aggregate.param {
@@ -112,6 +117,11 @@ impl Walk {
         let left = self.result(&binary.lhs);
         let between = self.series.len();
         let right = self.result(&binary.rhs);
+        match op.as_str() {
+            "or" => self.make_optional(before),
+            "unless" => self.make_optional(between),
+            _ => {}
+        }
         if left.scalar && right.scalar {
             return Outcome::scalar(combine(&op, binary.return_bool(), left.value, right.value));
         }
@@ -138,6 +148,7 @@ impl Walk {
     fn call(&mut self, call: &Call) -> Outcome {
         let name = call.func.name;
         self.functions.insert(name.to_owned());
+        let before = self.series.len();
         let mut vector: Option<Outcome> = None;
         let mut text: Vec<Option<&str>> = Vec::new();
         for argument in &call.args.args {
@@ -155,6 +166,7 @@ impl Walk {
             }
             // One series at most, whose labels come from the selector's matchers alone.
             "absent" | "absent_over_time" => {
+                self.make_optional(before);
                 return Outcome { scalar: false, aggregated: true, ..Outcome::scalar(GAUGE) };
             }
             _ => {}

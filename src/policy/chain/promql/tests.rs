@@ -78,6 +78,17 @@ fn the_labels_of_a_result_are_known_as_far_as_the_query_tells() {
 }
 
 #[test]
+fn what_a_query_can_do_without_is_told() {
+    let optional =
+        |text: &str| -> Vec<bool> { parse(text).unwrap().series.iter().map(|selector| selector.optional).collect() };
+    assert_eq!(optional("sum(a) + (sum(b) or vector(0))"), [false, true]);
+    assert_eq!(optional("avg(a or b) * 100"), [true, true]);
+    assert_eq!(optional("a unless b"), [false, true]);
+    assert_eq!(optional("absent(a) and b"), [true, false]);
+    assert_eq!(optional("sum(a) / sum(b)"), [false, false]);
+}
+
+#[test]
 fn selectors_are_read_with_their_matchers() {
     let query = parse(
         r#"sum(vllm:num_requests_running{model_name="m", pod=~"a.*", namespace!="x", b!~"c"}) + {__name__=~"vllm:.*"} + {__name__="y"}"#,
@@ -96,9 +107,10 @@ fn selectors_are_read_with_their_matchers() {
                     matcher("b", Op::NotRegex, "c"),
                 ],
                 name_regex: None,
+                optional: false,
             },
-            Selector { name: None, matchers: vec![], name_regex: Some("vllm:.*".to_owned()) },
-            Selector { name: Some("y".to_owned()), matchers: vec![], name_regex: None },
+            Selector { name: None, matchers: vec![], name_regex: Some("vllm:.*".to_owned()), optional: false },
+            Selector { name: Some("y".to_owned()), matchers: vec![], name_regex: None, optional: false },
         ]
     );
     assert_eq!(query.names(), ["vllm:num_requests_running", "y"]);
