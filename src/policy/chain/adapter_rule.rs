@@ -14,6 +14,9 @@ use super::{Made, MakerKind, Makers, Pattern, pattern, promql, series};
 /// Most rules of one configuration that are read; an expression of each meets every catalogued name.
 const MAX_RULES: usize = 500;
 
+/// Queries of one rule that are parsed for their series; more series than that are taken to be read by their own names.
+const MAX_PARSED: usize = 8;
+
 /// Why an adapter configuration cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -255,8 +258,7 @@ impl Namer {
         let names = names.and_then(pattern::compile_anchored);
         let selects = |name: &str| self.takes(name) && names.as_ref().is_none_or(|regex| regex.is_match(name));
         if !pattern::has_reference(&self.to) {
-            let known = series::catalogued().map(|(name, _)| name).find(|name| selects(name));
-            let (from, kind) = known.map_or((Vec::new(), None), |name| self.result(name));
+            let (from, kind) = self.result_of_any(series::catalogued().filter(|(name, _)| selects(name)));
             makers.add(Made { name: self.to.clone(), by: self.by, object: object.clone(), from, kind });
             return;
         }
@@ -280,6 +282,36 @@ impl Namer {
             _ => pattern::of_template(&self.to, &self.matches),
         };
         makers.add_pattern(Pattern::new(regex, self.by, object.clone(), passes_through));
+    }
+
+    /// As [`Namer::result`], for whichever of several series there is: all that they read, and the kind where they agree.
+    fn result_of_any(
+        &self,
+        names: impl Iterator<Item = (&'static str, MetricKind)>,
+    ) -> (Vec<String>, Option<MetricKind>) {
+        let mut kinds: Vec<(MetricKind, Option<MetricKind>)> = Vec::new();
+        let mut all: Vec<String> = Vec::new();
+        for (name, kind) in names {
+            let first = !kinds.iter().any(|(of, _)| *of == kind);
+            // Queries are slow to parse, and those over series of one kind differ by the name alone.
+            let read = if first || all.len() < MAX_PARSED {
+                let (read, result) = self.result(name);
+                kinds.push((kind, result));
+                read
+            } else {
+                vec![name.to_owned()]
+            };
+            for series in read {
+                if !all.contains(&series) {
+                    all.push(series);
+                }
+            }
+        }
+        let kind = kinds
+            .first()
+            .and_then(|(_, kind)| *kind)
+            .filter(|kind| kinds.iter().all(|(_, other)| *other == Some(*kind)));
+        (all, kind)
     }
 
     /// Whether the filters leave a series.

@@ -347,3 +347,15 @@ proptest! {
             "spec": {"endpoints": [{"metricRelabeling": relabel}]}}));
     }
 }
+
+#[test]
+fn a_rule_with_one_name_for_several_series_reads_them_all() {
+    let made = makers(&adapter(
+        "rules:\n- seriesQuery: '{__name__=~\"vllm:(gpu|kv)_cache_usage_perc\"}'\n  name: {as: cache_usage}\n  \
+         metricsQuery: max(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)\n",
+    ));
+    let mut from = made.made[0].from.clone();
+    from.sort();
+    assert_eq!(from, ["vllm:gpu_cache_usage_perc", "vllm:kv_cache_usage_perc"]);
+    assert_eq!(made.made[0].kind, Some(MetricKind::Gauge));
+}
