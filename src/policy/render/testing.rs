@@ -41,6 +41,7 @@ pub(crate) fn workload() -> Workload {
             cpu: false,
             shutdown_timeout: None,
             pre_stop_seconds: None,
+            several: false,
         }),
         pods: Vec::new(),
         config_maps: BTreeSet::new(),

@@ -117,6 +117,9 @@ fn compare(
     let mut kinds = requested.iter();
     let (Some((resource, count)), None) = (kinds.next(), kinds.next()) else { return None };
     let count = u64::try_from(*count).ok()?;
+    // The rest is another container's, or asked for by an init container.
+    let own = own(facts.written, &server.container, resource).filter(|own| *own > 0)?;
+    let count = count.min(own);
     if used == count || !WHOLE_DEVICES.contains(&resource.as_str()) {
         return None;
     }
@@ -151,6 +154,15 @@ fn serving_pod(workload: &Workload) -> Option<&PodNeeds> {
 fn shared(needs: &PodNeeds) -> bool {
     let affinity = needs.affinity.iter().flatten().flat_map(|term| &term.match_expressions).map(|wanted| &wanted.key);
     needs.node_selector.keys().chain(affinity).any(|key| SHARED.contains(&key.as_str()))
+}
+
+/// How much of a resource a container asks for.
+fn own(written: &WorkloadObject, container: &str, resource: &str) -> Option<u64> {
+    let spec = &written.template.spec;
+    let container =
+        spec.containers.iter().chain(&spec.init_containers).find(|candidate| candidate.name == container)?;
+    let quantity = container.resources.limits.get(resource).or_else(|| container.resources.requests.get(resource))?;
+    u64::try_from(quantity.nanos().ok()? / 1_000_000_000).ok()
 }
 
 /// Where the container writes the resource; requests only where limits lack it.

@@ -56,8 +56,16 @@ pub(super) fn read(pod: &Pod<'_, '_>, annotations: &BTreeMap<String, String>, us
     for (container, place) in candidates {
         let judged = judge(pod, container, &format!("{}.spec.{place}", pod.path), stated);
         all.extend(judged.used.iter().cloned());
-        if best.as_ref().is_none_or(|best| judged.weight() > best.weight()) {
-            best = Some(judged);
+        match &mut best {
+            Some(Judged { reading: Reading::Server(server), .. }) => {
+                if let Reading::Server(other) = &judged.reading {
+                    server.several = true;
+                    // What one release has dropped, the other one may still export.
+                    server.version = server.version.filter(|version| other.version == Some(*version));
+                }
+            }
+            Some(best) if judged.weight() <= best.weight() => {}
+            _ => best = Some(judged),
         }
     }
     let Some(best) = best else { return Reading::None { reason: "its pods have no container".to_owned() } };
@@ -213,7 +221,11 @@ fn vllm(
             ),
         };
     }
-    let complete = hidden.is_none() && flags.complete;
+    // A variable in one of these leaves open what the server exports, and how many series of it.
+    let shaping =
+        ["data-parallel-size", "data-parallel-size-local", "data-parallel-rank", "show-hidden-metrics-for-version"];
+    let readable = shaping.iter().all(|name| flags.get(name) != Flag::Unreadable);
+    let complete = hidden.is_none() && flags.complete && readable;
     let place = |at: usize| match at {
         at if from_file.contains(&at) => file.clone(),
         at if at < from_file.start => place(at),
@@ -253,6 +265,7 @@ fn vllm(
         cpu,
         shutdown_timeout: flags.number("shutdown-timeout", 0).ok().flatten(),
         pre_stop_seconds: port::pre_stop_seconds(container),
+        several: false,
     })
 }
 

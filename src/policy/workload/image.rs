@@ -133,14 +133,11 @@ impl<'a> Image<'a> {
             .map(|row| Known::Product(row.1))
     }
 
-    /// The vLLM release that the tag tells: `v0.11.0`, `0.6.6.post1`, `v0.11.0-cu128`, `v0.8.5.1`, or AMD's
-    /// `rocm6.4.1_vllm_0.9.1_20250702`. `None` for `latest`, `nightly`, a vendor's tag, no tag, and a bare digest.
+    /// The vLLM release that the tag tells: `v0.11.0`, `0.6.6.post1`, `v0.11.0-cu128`, `v0.8.5.1`. `None` for `latest`,
+    /// `nightly`, a vendor's tag, no tag, and a bare digest. AMD's `rocm6.3.1_vllm_0.8.5_20250521` is a development build
+    /// past that release (0.8.6.dev by AMD's version history of the image).
     pub fn release(&self) -> Option<Version> {
         let tag = self.tag?;
-        let amd = tag.split_once("vllm_").map(|(_, rest)| rest);
-        if let Some(rest) = amd {
-            return plain_release(rest);
-        }
         match self.known() {
             Some(Known::Vllm { tag_is_release: true, .. }) => plain_release(tag),
             _ => None,
@@ -149,9 +146,14 @@ impl<'a> Image<'a> {
 }
 
 /// Reads `vX.Y.Z` with anything behind. A major version above 0 is a vendor's count (vLLM itself is at 0.x), and a minor
-/// one of more than three digits is a date.
+/// one of more than three digits is a date. A candidate or a development build (`v0.12.0rc1`, `0.11.1.dev7`) lies between two
+/// releases and exports what either of them does.
 pub(super) fn plain_release(tag: &str) -> Option<Version> {
     let end = tag.find(['-', '_', '+']).unwrap_or(tag.len());
+    let words = tag.split(|c: char| !c.is_ascii_alphabetic());
+    if words.into_iter().any(|word| matches!(word, "rc" | "dev" | "alpha" | "beta" | "a" | "b" | "nightly" | "pre")) {
+        return None;
+    }
     let version = Version::parse(tag.get(..end)?)?;
     (version.major == 0 && version.minor < 1000).then_some(version)
 }

@@ -123,6 +123,9 @@ pub struct Server {
     pub shutdown_timeout: Option<u64>,
     /// Seconds that the container's preStop hook sleeps, when readable.
     pub pre_stop_seconds: Option<u64>,
+    /// Another container of the pod runs a server of this engine too, so that a pod has the series of both.
+    #[serde(default)]
+    pub several: bool,
 }
 
 /// A port, and how it is known.

@@ -58,11 +58,11 @@ fn a_tag_tells_the_release_only_where_it_is_vllms_own() {
         ("registry:5000/vllm/vllm-openai:v0.11.0", Some("0.11.0")),
         ("registry.example.com/mirror/vllm-openai:v0.11.0-cu128", Some("0.11.0")),
         ("vllm/vllm-openai:v0.8.5.1", Some("0.8.5")),
-        ("vllm/vllm-openai:v0.10.2rc1", Some("0.10.2")),
+        ("vllm/vllm-openai:v0.10.2rc1", None),
         ("vllm/vllm-openai-cpu:v0.25.1", Some("0.25.1")),
         ("vllm/vllm-tpu:v0.11.1", Some("0.11.1")),
         ("public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo:v0.11.0", Some("0.11.0")),
-        ("rocm/vllm:rocm6.4.1_vllm_0.9.1_20250702", Some("0.9.1")),
+        ("rocm/vllm:rocm6.4.1_vllm_0.9.1_20250702", None),
         ("someone/vllm-openai:0.5.4", Some("0.5.4")),
         ("vllm/vllm-openai:latest", None),
         ("vllm/vllm-openai:nightly", None),
@@ -277,4 +277,22 @@ fn no_message_holds_a_value_of_the_environment_or_of_another_argument() {
     let read = workload(&object);
     assert_eq!(read.server().unwrap().port.number(), Some(9000));
     assert!(!serde_json::to_string(&read).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn two_servers_in_a_pod_have_one_release_only_when_it_is_the_same() {
+    let read = |second: &str| {
+        workload(&with_pod_spec(&json!({ "containers": [
+            { "name": "one", "image": "vllm/vllm-openai:v0.12.0" },
+            { "name": "two", "image": second, "args": ["--port", "8001"] },
+        ]})))
+    };
+    let of = |second: &str| {
+        let read = read(second);
+        let server = read.server().unwrap();
+        (server.container.clone(), server.version.map(|version| version.to_string()), server.several)
+    };
+    assert_eq!(of("vllm/vllm-openai:v0.12.0"), ("one".to_owned(), Some("0.12.0".to_owned()), true));
+    assert_eq!(of("vllm/vllm-openai:v0.10.0"), ("one".to_owned(), None, true));
+    assert_eq!(of("envoyproxy/envoy:v1"), ("one".to_owned(), Some("0.12.0".to_owned()), false));
 }
