@@ -5,9 +5,10 @@ use super::naming::{
     successors,
 };
 use super::{Checks, Rule};
+use crate::policy::chain::promql::{Op, Selector};
 use crate::policy::configuration::Level;
-use crate::policy::engine::{self, Metric, Presence};
-use crate::policy::facts::{Context, HpaFacts, MetricUse, ScaledObjectFacts};
+use crate::policy::engine::{self, Exporter, Metric, Presence};
+use crate::policy::facts::{Context, HpaFacts, MetricUse, ScaledObjectFacts, Source};
 use crate::policy::finding::Finding;
 use crate::policy::workload::Workload;
 
@@ -127,9 +128,11 @@ fn judge(usage: &MetricUse<'_>, workload: &Workload, facts: &HpaFacts<'_>, conte
     } else {
         may_coin(usage) || matches!(usage.resolved, engine::Resolved::Alias { .. })
     };
+    // Metrics of these types are not those of the target's pods by themselves.
+    let others = matches!(usage.source, Source::External | Source::Object);
     let finding = match fault {
         Fault::NotYet { .. } => Finding::suspect(field, usage.name, message),
-        _ if unsure || !serves_its_template(workload) => Finding::suspect(field, usage.name, message),
+        _ if unsure || others || !serves_its_template(workload) => Finding::suspect(field, usage.name, message),
         _ if context.update => Finding::warn(field, usage.name, message),
         _ => Finding::deny(field, usage.name, message),
     };
@@ -198,9 +201,12 @@ impl Fault {
                 if instead.is_empty() { option } else { format!("{instead}; {option}") }
             }
             Self::NotYet { since } => format!("update the image to {since} or later first"),
+            Self::Gone { .. } if instead.is_empty() => {
+                "nothing replaces it: leave it out, or scale on a gauge such as the requests that wait".to_owned()
+            }
             Self::Gone { .. } => instead,
         };
-        if hint.is_empty() { finding } else { finding.hint(hint) }
+        finding.hint(hint)
     }
 }
 
@@ -210,25 +216,29 @@ fn check_queries(facts: &ScaledObjectFacts<'_>, context: &Context<'_>) -> Vec<Fi
     let mut findings = Vec::new();
     for (field, query) in queries(facts) {
         // `new or old` is how a query is written for a change of release: one that is there is enough.
-        let metrics: Vec<(&str, &'static Metric)> = query
+        let metrics: Vec<(&Selector, &str, &'static Metric)> = query
             .series
             .iter()
             .filter_map(|selector| {
-                Some((selector.name.as_deref()?, super::naming::exported(selector.name.as_deref()?)?))
+                let name = selector.name.as_deref()?;
+                Some((selector, name, super::naming::exported(name)?))
             })
             .collect();
-        for (name, metric) in &metrics {
+        for (selector, name, metric) in &metrics {
             let Some(fault) = Fault::of(metric, workload) else { continue };
             if crate::policy::chain::makers_for(context.view, name, namespace).may_coin() {
                 continue;
             }
-            let others = metrics
-                .iter()
-                .any(|(_, other)| metric.successors.contains(&other.name) || other.successors.contains(&metric.name));
+            let others = metrics.iter().any(|(_, _, other)| {
+                metric.successors.contains(&other.name) || other.successors.contains(&metric.name)
+            });
             let message = fault.message(&format!("`{name}`"), workload);
             let finding = match fault {
                 _ if others => continue,
                 Fault::NotYet { .. } => Finding::suspect(field.as_str(), *name, message),
+                _ if query.spares(selector) || may_read_others(selector, metric, namespace, workload, context) => {
+                    Finding::suspect(field.as_str(), *name, message)
+                }
                 _ if !serves_its_template(workload) => Finding::suspect(field.as_str(), *name, message),
                 _ if context.update => Finding::warn(field.as_str(), *name, message),
                 _ => query_fault(&field, name, message, context),
@@ -237,6 +247,31 @@ fn check_queries(facts: &ScaledObjectFacts<'_>, context: &Context<'_>) -> Vec<Fi
         }
     }
     findings
+}
+
+/// Whether a selector reads other servers than the target, which may still export the metric.
+fn may_read_others(
+    selector: &Selector,
+    metric: &Metric,
+    namespace: Option<&str>,
+    target: &Workload,
+    context: &Context<'_>,
+) -> bool {
+    let elsewhere = selector.matchers.iter().any(|(label, op, value)| {
+        matches!(label.as_str(), "namespace" | "exported_namespace" | "kubernetes_namespace")
+            && *op == Op::Equal
+            && namespace.is_some_and(|namespace| namespace != value)
+    });
+    let exports = |workload: &Workload| {
+        let server = workload.server().filter(|server| metric.exporter == Exporter::Engine(server.engine));
+        server.is_some_and(|server| server.version.is_none() || Fault::of(metric, workload).is_none())
+    };
+    let is_target = |workload: &Workload| {
+        workload.kind == target.kind
+            && workload.metadata.name == target.metadata.name
+            && workload.metadata.namespace == target.metadata.namespace
+    };
+    elsewhere || context.view.workloads().any(|workload| !is_target(workload) && exports(workload))
 }
 
 #[cfg(test)]

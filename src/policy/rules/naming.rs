@@ -169,9 +169,12 @@ pub(super) fn devices(facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<u64
     u64::try_from(devices).ok().filter(|devices| *devices > 0)
 }
 
-/// Whether a server of that release exports a metric.
+/// Whether a server of that release exports a metric. Arguments that cannot be read to their end may bring a hidden one back.
 pub(super) fn presence(metric: &Metric, server: &Server, version: Version) -> Presence {
-    engine::presence(metric, version, server.hidden_metrics_for.as_deref(), server.use_v1)
+    match engine::presence(metric, version, server.hidden_metrics_for.as_deref(), server.use_v1) {
+        Presence::Hidden { .. } if !server.arguments_complete => Presence::Unknown,
+        presence => presence,
+    }
 }
 
 /// Whether the pods that serve are those of the template. A workload that no controller has looked at is known from a file

@@ -130,3 +130,67 @@ fn queries_are_judged_unless_they_name_the_successor_too() {
     assert!(of(&scaled_object("max(vllm:kv_cache_usage_perc)")).is_empty());
     assert!(of(&scaled_object("max(vllm:kv_cache_usage_perc or vllm:gpu_cache_usage_perc)")).is_empty());
 }
+
+#[test]
+fn arguments_that_cannot_be_read_may_show_a_hidden_metric() {
+    let with =
+        |arguments: &str| of(&release(super::FAILING, "v0.11.0").replace("[--model=google/gemma-3-1b-it]", arguments));
+    for arguments in [
+        "[--model=m, --config=/etc/vllm/config.yaml]",
+        "[--model=m, --show-hidden-metrics-for-version=$(VERSION)]",
+        "[--model=m, $(EXTRA)]",
+    ] {
+        assert!(with(arguments).is_empty(), "{arguments}");
+    }
+    assert_eq!(
+        brief(&with("[--model=m, --show-hidden-metrics-for-version=0.9]")),
+        DENY,
+        "only the release before counts"
+    );
+}
+
+#[test]
+fn a_candidate_lies_between_two_releases() {
+    assert!(of(&release(super::FAILING, "v0.12.0rc1")).is_empty());
+}
+
+#[test]
+fn external_metrics_may_be_of_other_servers() {
+    let external = super::FAILING.replace("type: Pods\n    pods:", "type: External\n    external:");
+    assert_ne!(external, super::FAILING);
+    assert_eq!(brief(&of(&external)), ["metric-removed warn spec.metrics[0].external.metric.name"]);
+}
+
+fn query(query: &str) -> Vec<Finding> {
+    let (deployment, _) = super::FAILING.split_once("---\n").unwrap();
+    of(&format!(
+        "{deployment}---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {{name: so, namespace: default}}
+spec:
+  scaleTargetRef: {{name: vllm-gemma-deployment}}
+  triggers:
+  - type: prometheus
+    metadata: {{serverAddress: 'http://prometheus', threshold: '5', query: '{query}'}}
+"
+    ))
+}
+
+#[test]
+fn a_query_that_can_do_without_the_metric_is_not_refused() {
+    let field = "spec.triggers[0].metadata.query";
+    let refused = [format!("metric-removed deny {field}")];
+    let warned = [format!("metric-removed warn {field}")];
+    assert_eq!(brief(&query("avg(vllm:gpu_cache_usage_perc)")), refused);
+    assert_eq!(brief(&query("avg(vllm:gpu_cache_usage_perc) or vector(0)")), refused, "nothing else is measured");
+    let sum = "sum(vllm:num_requests_running) + (sum(vllm:num_requests_swapped) or vector(0))";
+    assert_eq!(brief(&query(sum)), warned);
+    assert_eq!(brief(&query("avg(vllm:gpu_cache_usage_perc{namespace=\"prefill\"})")), warned, "of other pods");
+}
+
+#[test]
+fn where_nothing_replaces_a_metric_the_hint_says_so() {
+    let findings = of(&super::FAILING.replace("gpu_cache_usage_perc", "num_requests_swapped"));
+    assert!(findings[0].hint.as_deref().unwrap_or_default().contains("nothing replaces it"), "{findings:?}");
+}
