@@ -126,6 +126,15 @@ impl Finding {
         Self::new(Severity::Note, Certainty::Unknown, field.into(), value.into(), message.into())
     }
 
+    /// The same as a suspicion, where something speaks for what is at fault. A note stays one.
+    #[must_use]
+    pub fn doubted(self) -> Self {
+        match self.severity {
+            Severity::Note => self,
+            _ => Self { severity: Severity::Warn, certainty: Certainty::Unknown, ..self },
+        }
+    }
+
     /// Adds what to write instead.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -226,8 +226,11 @@ fn near_miss(
         _ => closed(facts, context),
     };
     let field = usage.name_field();
+    if other_dcgm_field(name, nearest) {
+        return Finding::note(field, usage.name, by_list(name));
+    }
     let message = format!("nothing exports a metric `{name}`, and nothing in view makes it");
-    let finding = if certain && near_enough && !other_dcgm_field(name, nearest) {
+    let finding = if certain && near_enough {
         Finding::deny(field, usage.name, message)
     } else {
         Finding::suspect(field, usage.name, message)
@@ -240,19 +243,31 @@ fn with_nearest(finding: Finding, nearest: &[&'static str], usage: &MetricUse<'_
     if spelled.is_empty() { finding } else { finding.hint(format!("write {}", one_of(&spelled))) }
 }
 
+/// Who does not know a name, as the beginning of a sentence. DCGM has more fields than its exporter's lists name.
+fn unknown_to(name: &str) -> &'static str {
+    if name.starts_with("DCGM_") { "no shipped list of the DCGM exporter names" } else { "no known release exports" }
+}
+
+/// What there is to say of a DCGM field that the shipped lists leave out.
+fn by_list(name: &str) -> String {
+    format!("the DCGM exporter exports `{name}` only where its list of counters names it")
+}
+
 /// Whether a name near a DCGM field differs from it by a part that other DCGM fields really have.
 fn other_dcgm_field(name: &str, nearest: &[&'static str]) -> bool {
     let parts: Vec<&str> = name.split('_').collect();
     nearest.iter().filter(|other| other.starts_with("DCGM_")).any(|other| {
         let others: Vec<&str> = other.split('_').collect();
         let mut differing = parts.iter().zip(&others).filter(|(one, other)| one != other);
-        parts.len() == others.len() && differing.all(|(one, _)| DCGM_PARTS.contains(one) || is_link(one))
+        parts.len() == others.len()
+            && differing.all(|(one, other)| DCGM_PARTS.contains(one) || same_but_number(one, other))
     })
 }
 
-/// A link's number, as in `DCGM_FI_DEV_NVLINK_BANDWIDTH_L3`.
-fn is_link(part: &str) -> bool {
-    part.strip_prefix('L').is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+/// Whether two parts differ by a number alone: the links and engines of a GPU are numbered (`L3`, `NVDEC1`).
+fn same_but_number(one: &str, other: &str) -> bool {
+    let (word, number) = one.split_at(one.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+    !number.is_empty() && word == other.trim_end_matches(|c: char| c.is_ascii_digit()) && word != other
 }
 
 fn under_prefix(
@@ -267,14 +282,20 @@ fn under_prefix(
         let message = format!("`{name}` is exported only where its feature is switched on");
         return Finding::note(usage.name_field(), usage.name, message);
     }
-    let message = format!("no known release exports `{name}`, and nothing in view makes it");
+    let message = format!("{} `{name}`, and nothing in view makes it", unknown_to(name));
     let finding = made_nowhere(usage.name_field(), usage.name, message, facts, context);
     let near: Vec<&str> = nearest.iter().copied().filter(|other| looks_like(name, other)).collect();
     if near.is_empty() {
         return finding.hint("add the recording rule or the adapter rule that makes it");
     }
     let spelled: Vec<String> = near.into_iter().map(|name| spell(name, usage, facts)).collect();
-    finding.hint(format!("the nearest known names are {}", one_of(&spelled)))
+    finding.hint(nearest_known(&spelled))
+}
+
+/// The known names that come nearest to one that nobody knows.
+fn nearest_known<T: AsRef<str>>(names: &[T]) -> String {
+    let what = if names.len() == 1 { "name is" } else { "names are" };
+    format!("the nearest known {what} {}", one_of(names))
 }
 
 /// Whether a known metric that can be scaled on is near enough to a name to be worth a mention: most of its letters agree.

@@ -2,7 +2,7 @@
 
 use super::super::naming::{exporter, one_of, queries, query_fault};
 use super::spelling::total_of;
-use super::{CATALOGUED_TO, looks_like, other_dcgm_field};
+use super::{CATALOGUED_TO, by_list, looks_like, nearest_known, other_dcgm_field};
 use crate::policy::chain::{self, promql};
 use crate::policy::engine::{self, Resolved};
 use crate::policy::facts::{Context, ScaledObjectFacts, Target};
@@ -16,7 +16,11 @@ pub(super) fn check(facts: &ScaledObjectFacts<'_>, context: &Context<'_>) -> Vec
     let mut findings = Vec::new();
     for (field, query) in queries(facts) {
         let selectors = query.series.iter();
-        findings.extend(selectors.filter_map(|selector| in_query(selector, &field, facts, context)));
+        findings.extend(selectors.filter_map(|selector| {
+            let finding = in_query(selector, &field, facts, context)?;
+            // `renamed or original` is how a query is written for names that may or may not be there.
+            Some(if query.spares(selector) { finding.doubted() } else { finding })
+        }));
     }
     findings
 }
@@ -48,7 +52,10 @@ fn in_query(
             let message = format!("the query selects `{name}`, which nothing exports and nothing in view records");
             let readable = release.is_some_and(|version| version <= CATALOGUED_TO);
             let proven = distance <= 1 || (distance == 2 && readable) || closed;
-            let finding = if proven && !other_dcgm_field(name, &nearest) {
+            if other_dcgm_field(name, &nearest) {
+                return Some(Finding::note(field, name, by_list(name)));
+            }
+            let finding = if proven {
                 query_fault(field, name, message, context)
             } else {
                 Finding::suspect(field, name, message)
@@ -71,7 +78,7 @@ fn in_query(
             if nearest.is_empty() {
                 return Some(finding.hint("add the rule that records it"));
             }
-            Some(finding.hint(format!("the nearest known names are {}", one_of(&nearest))))
+            Some(finding.hint(nearest_known(&nearest)))
         }
         Resolved::SuffixedStem { stem, .. } => {
             let message = format!("the query selects `{name}`, which nothing exports and nothing in view records");

@@ -397,3 +397,11 @@ fn a_counter_in_a_query_has_total() {
     assert_eq!(severity(&findings), "deny");
     assert_eq!(hint(&findings), "write `vllm:request_success_total`");
 }
+
+#[test]
+fn numbered_engines_and_links_of_a_gpu_are_fields_of_their_own() {
+    for name in ["DCGM_FI_PROF_NVDEC1_ACTIVE", "DCGM_FI_PROF_NVJPG7_ACTIVE", "DCGM_FI_DEV_NVLINK_BANDWIDTH_L3"] {
+        let found = brief(&of(&hpa(name), &Configuration::default()));
+        assert!(found.iter().all(|finding| finding.contains(" note ")), "{name}: {found:?}");
+    }
+}
