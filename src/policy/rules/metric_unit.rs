@@ -143,8 +143,8 @@ fn too_large(
         return finding
             .hint(format!("the adapter may add the series up: {series} of them at 80 per cent are `{sum}m`"));
     }
-    // What was meant as per cent, in thousandths: 80 becomes 800m.
-    let percent = nanos <= 100 * ONE && nanos % (ONE / 10) == 0;
+    // What was meant as per cent, in thousandths: 80 becomes 800m. Nobody means 1.6 per cent.
+    let percent = (10 * ONE..=100 * ONE).contains(&nanos) && nanos % (ONE / 10) == 0;
     finding.hint(if percent {
         format!("write `{}m` for {target} per cent", nanos / (ONE / 10))
     } else {
@@ -156,7 +156,8 @@ fn too_small(target: &Quantity, nanos: i128, usage: &MetricUse<'_>) -> Finding {
     let message =
         format!("`{}` goes from 0 to 100 per cent; its target `{target}` is at most 1 per cent", usage.spelling.name);
     let finding = Finding::suspect(usage.target_field(), format!("{} {target}", usage.name), message);
-    if nanos * 100 % ONE == 0 {
+    // A target of 100 would never be exceeded.
+    if nanos * 100 % ONE == 0 && nanos * 10 <= ONE * 9 {
         finding.hint(format!("write `{}` if {} per cent is meant", nanos * 100 / ONE, nanos * 100 / ONE))
     } else {
         finding.hint("write the target in per cent, such as `80`")
@@ -172,7 +173,7 @@ fn series_in_a_pod(metric: &Metric, facts: &HpaFacts<'_>, context: &Context<'_>)
                 .target
                 .workload()?
                 .server()
-                .filter(|server| server.engine == engine && server.arguments_complete)?;
+                .filter(|server| server.engine == engine && server.arguments_complete && !server.several)?;
             Some(server.data_parallel.max(1))
         }
         Exporter::Dcgm | Exporter::GkeSystem => devices(facts, context),

@@ -86,3 +86,18 @@ data:
 fn targets_that_are_no_quantities_are_left_alone() {
     assert!(of(&super::FAILING.replace("averageValue: 80", "averageValue: eighty")).is_empty());
 }
+
+#[test]
+fn ranks_that_cannot_be_read_and_a_second_server_only_warn() {
+    let ranks = super::FAILING
+        .replace("[--model=google/gemma-3-1b-it]", "[--model=google/gemma-3-1b-it, --data-parallel-size=$(RANKS)]");
+    assert_eq!(of(&ranks), WARN);
+    let second = "      - {name: second, image: 'vllm/vllm-openai:v0.11.0', args: [--port=8001]}\n---";
+    assert_eq!(of(&super::FAILING.replacen("---", second, 1)), WARN);
+}
+
+#[test]
+fn a_target_little_above_one_is_not_taken_for_per_cent() {
+    let found = findings(&super::FAILING.replace("averageValue: 80", "averageValue: 1100m"), BackendKind::Gmp);
+    assert_eq!(found[0].hint.as_deref(), Some("write a share, such as `800m` for 80 per cent"));
+}
