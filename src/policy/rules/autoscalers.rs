@@ -214,9 +214,11 @@ fn installers(metadata: &ObjectMeta) -> Vec<String> {
     };
     let mut found = Vec::new();
     found.extend(pair("Helm release", "meta.helm.sh/release-name", "meta.helm.sh/release-namespace"));
-    if value(MANAGED_BY) == Some("Helm") {
-        found.extend(value("app.kubernetes.io/instance").map(|release| format!("Helm release {release}")));
-    }
+    // Helm charts set this label to the release's name, and Argo CD by default to the application's.
+    let instance = value("app.kubernetes.io/instance");
+    let helm = value(MANAGED_BY) == Some("Helm");
+    found
+        .extend(instance.map(|name| if helm { format!("Helm release {name}") } else { format!("application {name}") }));
     // `application:group/Kind:namespace/name`
     let tracked = value("argocd.argoproj.io/tracking-id").and_then(|id| id.split(':').next());
     found.extend(
