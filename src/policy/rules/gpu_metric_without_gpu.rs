@@ -125,12 +125,29 @@ fn check(facts: &HpaFacts<'_>, context: &Context<'_>) -> Vec<Finding> {
     }
     let target = format!("{}/{}", workload.kind, workload.metadata.name);
     let unknown = unknown_device(workload);
-    facts.metrics.iter().filter(|metric| of_gpu(metric)).map(|metric| against(metric, &target, unknown)).collect()
+    let granted = granted_elsewhere(workload);
+    let of_gpu = facts.metrics.iter().filter(|metric| of_gpu(metric));
+    of_gpu.map(|metric| against(metric, &target, unknown, granted.as_deref())).collect()
 }
 
-fn against(metric: &MetricUse<'_>, target: &str, unknown: Option<&str>) -> Finding {
+/// What may give the pods a GPU that they do not request, as a clause: GPU-sharing schedulers and container runtimes do.
+fn granted_elsewhere(workload: &Workload) -> Option<String> {
+    workload.pods.iter().find_map(|needs| {
+        let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let scheduler = named(&needs.scheduler).filter(|name| name != "default-scheduler");
+        scheduler
+            .map(|name| format!("scheduler {name} may give them one"))
+            .or_else(|| Some(format!("RuntimeClass {} may give them one", named(&needs.runtime_class)?)))
+    })
+}
+
+fn against(metric: &MetricUse<'_>, target: &str, unknown: Option<&str>, granted: Option<&str>) -> Finding {
     let field = metric.name_field();
     let message = format!("{} is measured on GPUs, and the pods of {target} request none", metric.name);
+    if let Some(granted) = granted {
+        return Finding::suspect(field, metric.name, format!("{message}; {granted}"))
+            .hint("see whether the exporter's series carry the names of these pods");
+    }
     if let Some(resource) = unknown {
         let message = format!("{message}, unless {resource} is one");
         let hint = format!("if it is, add {resource} to acceleratorResources in the configuration");
@@ -249,6 +266,16 @@ mod tests {
     fn a_device_that_nobody_knows_only_warns() {
         let warned = "gpu-metric-without-gpu warn spec.metrics[0].pods.metric.name";
         assert_eq!(said(&failing_with("cpu: 4", "example.com/h100: 1")), [warned]);
+    }
+
+    #[test]
+    fn a_gpu_that_a_scheduler_or_a_runtime_gives_only_warns() {
+        for field in ["schedulerName: runai-scheduler", "runtimeClassName: nvidia"] {
+            let given = failing_with("      containers:", &format!("      {field}\n      containers:"));
+            assert_eq!(said(&given), ["gpu-metric-without-gpu warn spec.metrics[0].pods.metric.name"], "{field}");
+        }
+        let default = failing_with("      containers:", "      schedulerName: default-scheduler\n      containers:");
+        assert_eq!(said(&default), [DENIED]);
     }
 
     #[test]
