@@ -2,7 +2,7 @@
 
 use crate::policy::configuration::{Configuration, Profile, ProfileTarget, Signal};
 use crate::policy::finding::Finding;
-use crate::policy::objects::{ObjectMeta, ScalingRules};
+use crate::policy::objects::{ObjectMeta, Quantity, ScalingRules};
 
 use super::keys::annotation_field;
 use super::values::{self, BadValue, MAX_COUNT, MAX_SCRAPE_SECONDS, MAX_WINDOW_SECONDS, bad};
@@ -44,6 +44,15 @@ impl Reader<'_> {
     }
 }
 
+/// Refuses a share where per cent are asked for: a target of 0.8 per cent keeps a workload at its maximum.
+fn in_unit(signal: Signal, target: Quantity) -> Result<Quantity, BadValue> {
+    const ONE: i128 = 1_000_000_000;
+    if signal == Signal::GpuUtilization && target.nanos().is_ok_and(|nanos| nanos <= ONE) {
+        return bad("is at most 1 per cent", "write per cent, such as 80");
+    }
+    Ok(target)
+}
+
 /// The settings of a labelled workload. They count only when nothing was added to `denied`.
 pub(super) fn settings(
     profile_name: String,
@@ -58,7 +67,7 @@ pub(super) fn settings(
         profile.metrics.into_iter().map(|metric| (metric.signal, metric.target)).collect();
     let mut explicit_targets = Vec::new();
     for (name, signal, most) in TARGETS {
-        let Some(quantity) = reader.read(name, |text| values::target(text, most)) else { continue };
+        let Some(quantity) = reader.read(name, |text| in_unit(signal, values::target(text, most)?)) else { continue };
         explicit_targets.push(signal);
         let target = ProfileTarget::Fixed(quantity);
         match metrics.iter_mut().find(|(of, _)| *of == signal) {

@@ -118,6 +118,7 @@ fn values_that_cannot_be_meant_are_denied_with_what_is_allowed() {
         ("target-requests-waiting", "0", "positive"),
         ("target-gpu-utilization", "101", "at most 100"),
         ("target-kv-cache-usage", "80", "at most 1"),
+        ("target-gpu-utilization", "0.8", "per cent"),
         ("scale-down-stabilization", "30", "unit"),
         ("scale-up-stabilization", "2h", "3600s"),
         ("scrape-interval", "0s", "1s"),
