@@ -101,9 +101,23 @@ fn check(facts: &WorkloadFacts<'_>, _context: &Context<'_>) -> Vec<Finding> {
         Reading::None { reason } if reason.is_empty() => ("shows no sign of an inference server".to_owned(), evident),
         Reading::None { reason } => (format!("is not known to run an inference server: {reason}"), evident),
     };
+    let containers = misnamed(facts).map(|names| format!("name one of its containers: {}", names.join(", ")));
+    let hint = containers.unwrap_or_else(|| hint.to_owned());
     let workload = format!("{}/{}", facts.object.kind, facts.object.name);
     let message = format!("{workload} {why}; no autoscaler is generated for it");
     vec![Finding::warn(format!("metadata.labels[{LABEL}]"), workload, message).hint(hint)]
+}
+
+/// The pod's containers, where the annotation that chooses one names none of them.
+fn misnamed<'a>(facts: &'a WorkloadFacts<'_>) -> Option<Vec<&'a str>> {
+    let wanted = facts.written.metadata.annotations.get("scalegate.dev/container")?;
+    let spec = &facts.written.template.spec;
+    if spec.init_containers.iter().any(|container| container.name == *wanted) {
+        return None;
+    }
+    let containers = spec.containers.iter();
+    let names: Vec<&str> = containers.map(|container| container.name.as_str()).collect();
+    (!names.contains(&wanted.as_str())).then_some(names)
 }
 
 #[cfg(test)]
@@ -115,6 +129,15 @@ mod tests {
     fn said(yaml: &str) -> Vec<String> {
         let findings = review(yaml, &Configuration::default());
         brief(&findings.into_iter().filter(|finding| finding.rule == RULE.id).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_container_that_is_not_there_brings_the_names_of_those_that_are() {
+        let named =
+            RULE.passing.replacen("metadata:\n", "metadata:\n  annotations: {scalegate.dev/container: vllm}\n", 1);
+        let findings = review(&named, &Configuration::default());
+        let finding = findings.iter().find(|finding| finding.rule == RULE.id).unwrap();
+        assert_eq!(finding.hint.as_deref(), Some("name one of its containers: server"));
     }
 
     const WARNED: &str = "engine-unsupported warn metadata.labels[scalegate.dev/autoscale]";
