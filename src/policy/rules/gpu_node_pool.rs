@@ -172,9 +172,12 @@ fn said(landing: Landing, target: &str, asked: &str) -> Option<Finding> {
             let (pinned, hint) = match pinned_by {
                 Some(pin) => (
                     format!("{pin} pins them to what has none"),
-                    format!("let {field} of {target} name a pool with {asked}"),
+                    format!("let {field} of {target} name one with {asked}"),
                 ),
-                None => ("no pool has it".to_owned(), format!("add a pool with {asked}")),
+                None => (
+                    "no pool offers it to them".to_owned(),
+                    format!("add a pool with {asked}, or let their node selector and tolerations reach one"),
+                ),
             };
             let message = format!("the pods of {target} ask for {asked}, and {pinned}: {}", lacks(&pools));
             let hint = format!("{hint}; if a pool does have it, declare it in the configuration under pools.items");
@@ -186,8 +189,7 @@ fn said(landing: Landing, target: &str, asked: &str) -> Option<Finding> {
             if known_pools.is_empty() { finding } else { finding.hint(format!("known pools: {}", few(&known_pools))) }
         }
         Landing::Unknown { reason, suspicious: false, .. } => {
-            let message =
-                format!("it cannot be told whether a node has the {asked} that pods of {target} ask for: {reason}");
+            let message = format!("it cannot be told whether the pods of {target} find a node with {asked}: {reason}");
             Finding::note(FIELD, target, message)
         }
     })

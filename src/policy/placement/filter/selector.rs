@@ -71,7 +71,7 @@ pub(in super::super) fn mismatch(
     on_label: &dyn Fn(&str, &str, &[String]) -> Match,
 ) -> String {
     let clause = |key: &str| match labels.get(key) {
-        Some(value) => format!("label {key} is {value}"),
+        Some(value) => format!("has label {key}={value}"),
         None => format!("has no label {key}"),
     };
     let of_selector = needs

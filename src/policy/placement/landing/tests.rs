@@ -274,7 +274,7 @@ fn a_complete_world_in_which_no_pool_can_host_them_is_a_proof() {
     tainted.clone().tolerating("dedicated").is("present");
     let labelled = world().complete().selecting("tier", "gold");
     let labelled = labelled.pool_with("gpu-pool", &[("tier", "silver")], &[], GPU_NODE);
-    labelled.is("absent (complete): gpu-pool label tier is silver");
+    labelled.is("absent (complete): gpu-pool has label tier=silver");
     let Landing::Absent { field, .. } = labelled.lands() else { panic!("not absent") };
     assert_eq!(field, "spec.template");
     // A label that the declaration leaves out may still be there.

@@ -136,9 +136,9 @@ pub(super) fn has_no(
 /// `has taint dedicated=batch:NoSchedule`.
 fn has_taint(taint: &Taint) -> String {
     if taint.value.is_empty() {
-        format!("has taint {}:{}", taint.key, taint.effect)
+        format!("has taint {}:{}, which they do not tolerate", taint.key, taint.effect)
     } else {
-        format!("has taint {}={}:{}", taint.key, taint.value, taint.effect)
+        format!("has taint {}={}:{}, which they do not tolerate", taint.key, taint.value, taint.effect)
     }
 }
 
