@@ -73,7 +73,7 @@ fn objects(app: usize, namespaces: bool) -> [String; 5] {
              app.kubernetes.io/name: {name}\n    app.kubernetes.io/part-of: serving{labels}\n"
         )
     };
-    let label = if app % 4 == 0 { "\n    scalegate.dev/autoscale: throughput" } else { "" };
+    let label = if app.is_multiple_of(4) { "\n    scalegate.dev/autoscale: throughput" } else { "" };
     let mut deployment = head("apps/v1", "Deployment", label);
     let arguments = if fault == 0 { "args:" } else { "args" };
     let gpu = if fault == 1 { "cpu: \"8\"" } else { "nvidia.com/gpu: 1" };

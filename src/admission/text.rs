@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// Runes of all warnings of one answer.
 pub const WARNINGS_BUDGET: usize = 4096;
-/// Runes of one warning at most.
+/// Runes of one warning when all of them together exceed the budget, as the API server would cut them.
 pub const WARNING_MOST: usize = 256;
 /// Runes of one warning when there are too many to let each have more.
 pub const WARNING_SHORT: usize = 120;
@@ -27,7 +27,11 @@ pub fn warnings(texts: &[String]) -> (Vec<String>, bool) {
     };
     let length = |texts: &[String]| texts.iter().map(|text| text.chars().count()).sum::<usize>();
 
-    let mut sent = within(WARNING_MOST);
+    // The hint stands at the end of a warning, so a long one is cut only when the budget asks for it.
+    let mut sent = within(WARNINGS_BUDGET);
+    if length(&sent) > WARNINGS_BUDGET {
+        sent = within(WARNING_MOST);
+    }
     if length(&sent) > WARNINGS_BUDGET {
         sent = within(WARNING_SHORT);
     }
@@ -111,13 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_warning_is_cut_by_characters_not_bytes() {
-        let long = "\u{e9}".repeat(300);
-        let cut = &sent(&[&long])[0];
-        assert_eq!(cut.chars().count(), WARNING_MOST);
-        assert!(cut.ends_with("..."));
-        let exact = "\u{e9}".repeat(WARNING_MOST);
-        assert_eq!(sent(&[&exact]), [exact]);
+    fn long_warnings_are_whole_while_the_budget_lasts_and_else_cut_by_characters_not_bytes() {
+        let long = |n: usize| format!("{n:02}{}", "\u{e9}".repeat(298));
+        assert_eq!(sent(&[&long(0)]), [long(0)]);
+        let texts: Vec<String> = (0..14).map(long).collect();
+        let (cut, shortened) = warnings(&texts);
+        assert!(shortened);
+        assert_eq!(cut.len(), 14);
+        assert!(cut.iter().all(|text| text.chars().count() == WARNING_MOST && text.ends_with("...")));
     }
 
     #[test]

@@ -33,12 +33,15 @@ pub enum Brought {
         rendered: Rendered,
         /// The rules that prometheus-adapter needs to serve the HPA's metrics; empty on other backends.
         adapter_rules: Vec<Value>,
+        /// Whether the controller would apply them: neither `paused` nor `generate: "false"` stands in the way.
+        applied: bool,
     },
     /// Nothing, for a reason.
     Not(String),
 }
 
-/// Prints the objects as YAML documents, and as comments what prometheus-adapter must be told; workloads that cannot be served are named on standard error.
+/// Prints the objects as YAML documents, and as comments what prometheus-adapter must be told; workloads that cannot be
+/// served are named on standard error.
 pub(super) fn run(args: &RenderArgs) -> anyhow::Result<u8> {
     let options = WorldOptions::from_args(&args.input)?;
     let world = World::load(&args.input.paths, &options)?;
@@ -54,7 +57,7 @@ pub(super) fn run(args: &RenderArgs) -> anyhow::Result<u8> {
                 failed = true;
                 eprintln!("scalegate: {}: {reason}", place(&world, subject));
             }
-            Brought::Objects { rendered, adapter_rules } => {
+            Brought::Objects { rendered, adapter_rules, .. } => {
                 add(&mut rules, adapter_rules);
                 for note in &rendered.notes {
                     eprintln!("scalegate: {}: {note}", place(&world, subject));
@@ -92,16 +95,17 @@ pub fn bring(subject: &Subject, view: &ClusterView) -> Brought {
             );
         }
     };
-    if !settings.generate {
-        return Brought::Nothing;
-    }
     let namespace = written.metadata.namespace.as_deref();
     let taken = render::taken_in(view, written.kind, namespace);
     match render::render(&facts.workload, settings, configuration, &taken) {
-        Ok(rendered) => Brought::Objects {
-            rendered,
-            adapter_rules: render::adapter_rules(&facts.workload, settings, configuration),
-        },
+        Ok(mut rendered) => {
+            render::withhold(&mut rendered, &facts.workload, view, configuration);
+            Brought::Objects {
+                rendered,
+                adapter_rules: render::adapter_rules(&facts.workload, settings, configuration),
+                applied: settings.generate && !settings.paused,
+            }
+        }
         Err(CannotRender::Reason(reason)) => Brought::Not(reason),
     }
 }
@@ -191,7 +195,7 @@ mod tests {
         let rules: String = text
             .lines()
             .skip_while(|line| *line != "# rules:")
-            .map(|line| format!("{}\n", line.strip_prefix("# ").expect("a comment")))
+            .flat_map(|line| [line.strip_prefix("# ").expect("a comment"), "\n"])
             .collect();
         let file = crate::manifest::read("rules.yaml", rules.as_bytes());
         assert_eq!(file.documents[0].value["rules"], json!([rule]), "{rules}");

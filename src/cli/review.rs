@@ -6,10 +6,11 @@ use std::io::{self, IsTerminal, Write};
 use clap::{Args, ValueEnum};
 
 use super::report::{self, Located};
-use super::{Colour, EXIT_DENIED, EXIT_OK, InputArgs, World, WorldOptions};
-use crate::policy::facts::{Context, Stage};
+use super::{Colour, EXIT_DENIED, EXIT_OK, InputArgs, Subject, World, WorldOptions};
+use crate::policy::facts::{Context, HpaFacts, ScaledObjectFacts, Stage};
 use crate::policy::finding::Severity;
 use crate::policy::judge::{judge, judge_document};
+use crate::policy::objects::Object;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Exit status: 0 nothing is denied, 1 something is, 2 wrong arguments, an
@@ -61,7 +62,7 @@ pub(super) fn run(args: &ReviewArgs) -> anyhow::Result<u8> {
     let colour = args.color.enabled(out.is_terminal());
     let mut out = io::BufWriter::new(out.lock());
     match args.output {
-        Output::Text => report::text::print(&mut out, &findings, world.subjects.len(), colour)?,
+        Output::Text => report::text::print(&mut out, &findings, world.subjects.len(), out_of_scope(&world), colour)?,
         Output::Json => report::json::print(&mut out, &findings)?,
     }
     out.flush()?;
@@ -73,6 +74,23 @@ pub(super) fn run(args: &ReviewArgs) -> anyhow::Result<u8> {
     Ok(if findings.iter().any(|found| found.finding.severity >= worst) { EXIT_DENIED } else { EXIT_OK })
 }
 
+/// The autoscalers without a tie to inference, about which rules say nothing.
+fn out_of_scope(world: &World) -> usize {
+    let unjudged = |subject: &&Subject| {
+        let Some(view) = world.view(subject) else { return false };
+        let configuration = &*subject.configuration;
+        let context = Context { view, configuration, stage: Stage::Review, update: false };
+        match &subject.object {
+            Some(Object::Hpa(hpa)) => !HpaFacts::new(&subject.of, hpa, None, &context).in_scope(configuration),
+            Some(Object::ScaledObject(object)) => {
+                !ScaledObjectFacts::new(&subject.of, object, None, &context).in_scope(configuration)
+            }
+            _ => false,
+        }
+    };
+    world.subjects.iter().filter(unjudged).count()
+}
+
 /// Every finding of a world, in the order of files and lines.
 pub fn review_world(world: &World) -> Vec<Located> {
     let mut findings: Vec<Located> = world.file_findings.clone();
@@ -80,10 +98,8 @@ pub fn review_world(world: &World) -> Vec<Located> {
         let (Some(document), Some(view)) = (world.document(subject), world.view(subject)) else { continue };
         let context = Context { view, configuration: &subject.configuration, stage: Stage::Review, update: false };
         let mut said = judge_document(&subject.facts, &context).findings;
-        // A document that a later one replaces is never what the cluster runs.
-        if subject.facts.repeated_at.is_none()
-            && let Some(object) = &subject.object
-        {
+        // Also of a document that a later one replaces: it is sent to the cluster before that one.
+        if let Some(object) = &subject.object {
             said.extend(judge(&subject.of, object, None, subject.order, &context).findings);
         }
         findings.extend(said.into_iter().map(|finding| Located::new(finding, Some(document))));

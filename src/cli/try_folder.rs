@@ -219,10 +219,6 @@ impl Bench {
             let Some(object) = subject.object.as_ref().filter(|object| registration::validates(object)) else {
                 continue;
             };
-            // A later document replaces it, so a cluster would judge that one.
-            if subject.facts.repeated_at.is_some() {
-                continue;
-            }
             let view =
                 views.entry(subject.view).or_insert_with(|| world.view(subject).map(before_files).unwrap_or_default());
             self.state.update(|served| std::mem::swap(served, view));
@@ -355,6 +351,9 @@ fn print(out: &mut dyn Write, world: &World, answer: &Answer, style: &Style) -> 
         match render::bring(subject, view) {
             Brought::Nothing => {}
             Brought::Not(reason) => writeln!(out, "  The controller would apply nothing: {reason}")?,
+            Brought::Objects { applied: false, .. } => {
+                writeln!(out, "  The controller would apply nothing: paused, or the objects come from Git.")?;
+            }
             Brought::Objects { rendered, .. } => {
                 writeln!(out, "  The controller would apply:")?;
                 indented(out, &rendered.objects)?;

@@ -333,14 +333,28 @@ impl World {
     }
 }
 
-/// What the API server finds wrong with the target of an HPA's metric, which no type forbids: text that is no quantity, or
-/// one that is not positive. One beyond 2^63-1 is taken, as 2^63-1.
+/// What the API server refuses in an HPA and no type forbids: a minimum above the maximum, a Pods metric without an average,
+/// a target that is no quantity or is not positive. One beyond 2^63-1 is taken, as 2^63-1.
 fn target_problem(value: &serde_json::Value) -> Option<(String, String)> {
     if value["kind"] != "HorizontalPodAutoscaler" {
         return None;
     }
-    let metrics = value["spec"]["metrics"].as_array()?;
+    let spec = &value["spec"];
+    if let (Some(min), Some(max)) = (spec["minReplicas"].as_i64(), spec["maxReplicas"].as_i64())
+        && min > max
+    {
+        return Some(("spec.minReplicas".to_owned(), format!("minReplicas {min} is above maxReplicas {max}")));
+    }
+    let metrics = spec["metrics"].as_array()?;
+    let v2 = value["apiVersion"] == "autoscaling/v2";
     for (index, metric) in metrics.iter().enumerate() {
+        if v2
+            && metric["type"] == "Pods"
+            && metric["pods"]["target"].get("averageValue").is_none_or(serde_json::Value::is_null)
+        {
+            let message = "a metric of type Pods needs target.averageValue, with target.type AverageValue";
+            return Some((format!("spec.metrics[{index}].pods.target"), message.to_owned()));
+        }
         for source in ["pods", "object", "external", "resource", "containerResource"] {
             for key in ["value", "averageValue"] {
                 let Some(written) = metric[source]["target"].get(key).filter(|written| !written.is_null()) else {

@@ -20,9 +20,9 @@ impl Source {
     /// [`Document::line_column`].
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let before = self.text.as_bytes().get(..offset.min(self.text.len())).unwrap_or_default();
-        let line = before.iter().filter(|byte| **byte == b'\n').count();
+        let line = before.split(|byte| *byte == b'\n').count();
         let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        (line + 1, column(&self.text, start, offset))
+        (line, column(&self.text, start, offset))
     }
 }
 

@@ -7,11 +7,17 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet,
 use super::{Located, excerpt};
 use crate::policy::finding::Severity;
 
-/// Prints every finding and a closing line.
+/// Prints every finding and a closing line; `unjudged` autoscalers are named there, so that silence about them is no praise.
 ///
 /// # Errors
 /// When writing fails.
-pub fn print(out: &mut dyn Write, findings: &[Located], judged: usize, colour: bool) -> io::Result<()> {
+pub fn print(
+    out: &mut dyn Write,
+    findings: &[Located],
+    judged: usize,
+    unjudged: usize,
+    colour: bool,
+) -> io::Result<()> {
     for found in findings {
         writeln!(out, "{}\n", one(found, colour))?;
     }
@@ -23,7 +29,16 @@ pub fn print(out: &mut dyn Write, findings: &[Located], judged: usize, colour: b
         count(Severity::Deny),
         plural(count(Severity::Warn), "warning", "warnings"),
         plural(count(Severity::Note), "note", "notes"),
-    )
+    )?;
+    if unjudged > 0 {
+        let them = plural(unjudged, "autoscaler has", "autoscalers have");
+        writeln!(
+            out,
+            "{them} no tie to inference and {} not judged (scope: all judges every one)",
+            if unjudged == 1 { "was" } else { "were" }
+        )?;
+    }
+    Ok(())
 }
 
 /// `1 note`, `2 notes`.

@@ -171,8 +171,11 @@ fn beside_the_label(subject: &Autoscaler<'_>, target: &Target<'_>, context: &Con
         Kind::Hpa => ", or annotate it scalegate.dev/adopt: \"true\" to let scalegate take it over",
         _ => "",
     };
-    let finding = Finding::warn("spec.scaleTargetRef", name, message);
-    vec![finding.hint(format!("leave {} out{consent}, or take the label off", subject.title()))]
+    let finding = Finding::warn("spec.scaleTargetRef", name.clone(), message);
+    vec![finding.hint(format!(
+        "leave {} out{consent}; where the objects come from Git, annotate {name} scalegate.dev/generate: \"false\"",
+        subject.title()
+    ))]
 }
 
 /// Whether a workload's label asks for an HPA that scalegate would write.

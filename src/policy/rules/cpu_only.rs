@@ -96,6 +96,8 @@ spec:
       target: {type: Utilization, averageUtilization: 80}
 ";
 
+const ADD: &str = "add a metric of the server, such as the requests that wait";
+
 fn check(facts: &HpaFacts<'_>, _context: &Context<'_>) -> Vec<Finding> {
     let Some(workload) = facts.target.workload() else { return Vec::new() };
     let Some(server) = workload.server() else { return Vec::new() };
@@ -113,10 +115,14 @@ fn check(facts: &HpaFacts<'_>, _context: &Context<'_>) -> Vec<Finding> {
         names => names.join(" and ").replace("cpu", "CPU"),
     };
     let target = &facts.hpa.spec.scale_target_ref;
+    if let Some(other) = names.iter().find(|name| !matches!(**name, "cpu" | "memory")) {
+        let message = format!("metrics of type Resource are cpu and memory alone: {other} never gets a value");
+        return vec![Finding::warn("spec.metrics", *other, message).hint(ADD)];
+    }
     let message =
         format!("{} {} runs vLLM on a GPU, and {by} alone says little about its load", target.kind, target.name);
     let finding = Finding::warn("spec.metrics", names.join(","), message);
-    vec![finding.hint("add a metric of the server, such as the requests that wait")]
+    vec![finding.hint(ADD)]
 }
 
 #[cfg(test)]

@@ -191,6 +191,7 @@ fn said(landing: Landing, target: &str, asked: &str) -> Option<Finding> {
         Landing::Unknown { reason, suspicious: false, .. } => {
             let message = format!("it cannot be told whether the pods of {target} find a node with {asked}: {reason}");
             Finding::note(FIELD, target, message)
+                .hint("declare the pools in the configuration under pools.items, or give a snapshot with --cluster")
         }
     })
 }

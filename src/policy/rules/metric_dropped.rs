@@ -134,7 +134,7 @@ fn dropped(
     let server = facts.workload.server()?;
     let message = fault.message(&format!("`{}`, on which {by} scales it,", metric.name), &facts.workload);
     let finding = Finding::warn(format!("{}.image", server.path), name, message);
-    Some(fault.hint(finding, "write", metric, &facts.workload, spell))
+    Some(fault.hint(finding, &format!("in {by} write"), metric, &facts.workload, spell))
 }
 
 #[cfg(test)]
