@@ -27,8 +27,9 @@ static FLAG_ALONE: Expression =
 /// Name and password in a URL, and what follows `Bearer`.
 static IN_TEXT: Expression = LazyLock::new(|| Regex::new(r"(?i)(?:://([^/\s@]+)@|\bbearer\s+(\S+))").ok());
 /// A pair inside one line of flow style or JSON: key, value.
-static FLOW_PAIR: Expression =
-    LazyLock::new(|| Regex::new(r#"["']?\b([\w-]+)["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,{}\]][^,}\]]*)"#).ok());
+static FLOW_PAIR: Expression = LazyLock::new(|| {
+    Regex::new(r#"["']?([\w./-]+)["']?\s*:\s*("(?:[^"\\]|\\.)*"?|'[^']*'?|\[[^\]]*\]?|[^\s,{}\[\]"'][^,}\]]*)"#).ok()
+});
 /// Key and value of a line in block style; a line without a key is a value.
 static PAIR: Expression =
     LazyLock::new(|| Regex::new(r#"^[\s\-{\[]*(?:["']?([\w./-]+)["']?\s*:(?:\s+|$))?(.*)$"#).ok());
@@ -79,16 +80,13 @@ pub(super) fn line(text: &str, line_start: usize, line: &str, secret: bool) -> S
         hide.extend(found.get(1).or_else(|| found.get(2)).map(|value| value.range()));
     }
     let in_env = in_env(above, line);
-    if in_env || ENV.as_ref().is_some_and(|env| env.is_match(line)) {
-        // From `env` on; what stands before it is not the variables'.
-        let from = ENV.as_ref().filter(|_| !in_env).and_then(|env| env.find(line)).map_or(0, |env| env.end());
-        let pairs = FLOW_PAIR.as_ref().into_iter().flat_map(|regex| regex.captures_iter(line));
-        hide.extend(pairs.filter_map(|pair| {
-            let (key, value) = (pair.get(1)?, pair.get(2)?);
-            // A misspelt key may hold what `value` would.
-            (key.start() >= from && !PLAIN_IN_ENV.contains(&key.as_str()) && key.as_str() != "key")
-                .then(|| value.range())
-        }));
+    // Behind an `env` in flow style everything may be of it: where it ends is not looked for.
+    let env = if in_env { Some(0) } else { ENV.as_ref().and_then(|env| Some(env.find(line)?.end())) };
+    if let Some((pair, start)) = FLOW_PAIR.as_ref().zip(env) {
+        let behind = line.get(start..).unwrap_or_default();
+        let pairs = pair.captures_iter(behind).filter_map(|found| found.get(1).zip(found.get(2)));
+        let values = pairs.filter(|(key, _)| !PLAIN_IN_ENV.contains(&key.as_str()) && key.as_str() != "key");
+        hide.extend(values.map(|(_, value)| start + value.start()..start + value.end()));
     }
     if let Some(found) = PAIR.as_ref().and_then(|regex| regex.captures(line)) {
         let key = found.get(1).map(|key| key.as_str());
@@ -160,6 +158,9 @@ mod tests {
             "env:\n  - name: X\n    value: |\n      first\n      hunter2\n",
             "env:\n  - {name: X, value: hunter2}\n",
             "env: [{name: X, value: 'hunter2'}]\n",
+            "env: [{name: X, value: a, vaule: hunter2}]\n",
+            "env: {X: hunter2}\n",
+            "env: [{name: X, value: [a, hunter2]}]\n",
             "\"env\": [\n  {\n    \"name\": \"X\",\n    \"value\": \"hunter2\"\n  }\n]\n",
             "{\"containers\":[{\"env\":[{\"name\":\"X\",\"value\":\"hun\\\"ter hunter2\"}]}]}\n",
             "containers:\n- env:\n  - name: X\n    value: hunter2\n",
