@@ -14,9 +14,6 @@ use scalegate::policy::rules;
 
 use crate::support::{Case, base_name, folders, none, repository, world_of, world_of_text};
 
-/// Characters of the longest warning that is sent.
-const WARNING_MOST: usize = 256;
-
 /// `deny` or `warn`, and the sentence: rule, field, message, hint.
 type Said = BTreeSet<(&'static str, String)>;
 
@@ -108,18 +105,10 @@ fn of_review(world: &World, subject: usize) -> Said {
         .filter(|finding| compared(world, subject, &finding.rule, &finding.field))
         .filter_map(|finding| match finding.severity {
             Severity::Deny => Some(("deny", finding.sentence())),
-            Severity::Warn => Some(("warn", as_sent(&finding.sentence()))),
+            Severity::Warn => Some(("warn", finding.sentence())),
             Severity::Note => None,
         })
         .collect()
-}
-
-/// A warning as the API server lets it through: a long one is cut.
-fn as_sent(line: &str) -> String {
-    if line.chars().count() <= WARNING_MOST {
-        return line.to_owned();
-    }
-    line.chars().take(WARNING_MOST - 3).chain("...".chars()).collect()
 }
 
 /// Whether the two must agree about it.
