@@ -90,3 +90,44 @@ fn the_shared_scrape_object_is_the_published_one_with_the_pods_own_labels_kept()
     assert_eq!(kept, Some(json!({ "metadata": [] })));
     assert_same(&ours["spec"], &published["spec"], "spec");
 }
+
+/// The documents that `render` prints for a folder of the walkthrough, by kind.
+fn printed(folder: &str) -> std::collections::BTreeMap<String, Value> {
+    let ran = crate::support::run(&["render", &format!("deploy/walkthrough/{folder}")]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&ran.stdout).unwrap();
+    documents.into_iter().map(|document| (document["kind"].as_str().unwrap().to_owned(), document)).collect()
+}
+
+/// What the command prints beside what was published: the same but for names, our labels and the differences given.
+#[test]
+fn the_command_renders_the_walkthrough_as_it_was_published() {
+    let published = |file: &str| reference::document(&format!("manifests/ai-on-gke/{file}"));
+    for (folder, kind, file) in [
+        ("server-metrics", "PodMonitoring", "pod-monitoring.yaml"),
+        ("server-metrics", "HorizontalPodAutoscaler", "horizontal-pod-autoscaler.yaml"),
+        ("gpu-metrics", "HorizontalPodAutoscaler", "gpu-horizontal-pod-autoscaler.yaml"),
+        ("gpu-metrics", "ClusterPodMonitoring", "gpu-pod-monitoring.yaml"),
+        ("gpu-metrics", "ClusterRules", "gpu-rules.yaml"),
+    ] {
+        let Some(mut theirs) = published(file) else { return };
+        let mut ours = printed(folder).remove(kind).unwrap();
+        println!("{kind}\n  ours      {}\n  published {}", ours["spec"], theirs["spec"]);
+        if kind == "HorizontalPodAutoscaler" {
+            theirs["spec"]["scaleTargetRef"]["name"] = ours["spec"]["scaleTargetRef"]["name"].clone();
+        }
+        if kind == "ClusterPodMonitoring" {
+            assert_eq!(ours["spec"].as_object_mut().unwrap().remove("targetLabels"), Some(json!({ "metadata": [] })));
+        }
+        if kind == "ClusterRules" {
+            // Cluster-wide instead of in `default`, and one number a pod instead of one a GPU and scraper.
+            assert_eq!(theirs["kind"], "Rules");
+            for document in [&mut ours, &mut theirs] {
+                let group = document["spec"]["groups"][0].as_object_mut().unwrap();
+                group.remove("name");
+                assert!(group["rules"][0].as_object_mut().unwrap().remove("expr").is_some());
+            }
+        }
+        assert_same(&ours["spec"], &theirs["spec"], &format!("{kind}.spec"));
+    }
+}
