@@ -32,7 +32,7 @@ body read into a \`serde_json::Value\` in the same run; the ratio is to it. Writ
 $rows
 
 - Command: \`cargo bench --bench admission\`
-- Date: $(date -u +%Y-%m-%d), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+- Date: $(date -u +%Y-%m-%d)
 - Machine: $(uname -sm), ${cpu:-unknown CPU}
 - Tools: $(rustc --version), $(valgrind --version), $(gungraun-runner --version)
 END

@@ -39,7 +39,7 @@ impl Default for Pools {
     fn default() -> Self {
         Self {
             complete: false,
-            provisioning: true,
+            provisioning: false,
             items: Vec::new(),
             identity_labels: IDENTITY_LABELS.map(str::to_owned).to_vec(),
         }

@@ -140,7 +140,7 @@ pub(super) struct ExemptionForm {
 pub(super) struct PoolsForm {
     /// The declared and visible pools are all there are. Default: false.
     pub(super) complete: Option<bool>,
-    /// Nodes with accelerators may appear unannounced (node auto-provisioning, Autopilot). Default: true.
+    /// Nodes with accelerators may appear unannounced (node auto-provisioning, Autopilot). Default: false.
     pub(super) provisioning: Option<bool>,
     /// Declared pools.
     pub(super) items: Option<Vec<PoolForm>>,

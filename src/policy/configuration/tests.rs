@@ -26,7 +26,7 @@ fn an_empty_document_means_the_defaults() {
     assert_eq!(read(&with(&nulls)), Ok(Configuration::default()));
     let default = Configuration::default();
     assert_eq!((default.default_profile.as_str(), default.max_replicas), ("throughput", 2));
-    assert_eq!((default.pools.complete, default.pools.provisioning), (false, true));
+    assert_eq!((default.pools.complete, default.pools.provisioning), (false, false));
     assert_eq!((default.probes.settle_seconds, default.probes.look_milliseconds), (900, 300));
 }
 
