@@ -167,10 +167,7 @@ fn beside_the_label(subject: &Autoscaler<'_>, target: &Target<'_>, context: &Con
     }
     let name = format!("{}/{}", workload.kind, workload.metadata.name);
     let message = format!("the label {LABEL} of {name} brings no HorizontalPodAutoscaler beside {}", subject.title());
-    let consent = match subject.kind {
-        Kind::Hpa => ", or annotate it scalegate.dev/adopt: \"true\" to let scalegate take it over",
-        _ => "",
-    };
+    let consent = or_consent(subject.kind);
     let finding = Finding::warn("spec.scaleTargetRef", name.clone(), message);
     vec![finding.hint(format!(
         "leave {} out{consent}; where the objects come from Git, annotate {name} scalegate.dev/generate: \"false\"",
@@ -192,13 +189,9 @@ fn check(subject: &Autoscaler<'_>, order: Option<u64>, context: &Context<'_>) ->
     if subject.made_by_keda() || subject.metadata.deletion_timestamp.is_some() {
         return Vec::new();
     }
-    let earlier = |other: &Autoscaler<'_>| match (order, other.order) {
-        (Some(subject), Some(other)) => other < subject,
-        _ => true,
-    };
     rivals(subject, context)
         .iter()
-        .filter(|other| earlier(other))
+        .filter(|other| came_before(other, order))
         .map(|other| against(subject, other, one_namespace(subject, other, context)))
         .collect()
 }
@@ -211,9 +204,29 @@ fn rivals<'a>(subject: &Autoscaler<'_>, context: &Context<'a>) -> Vec<Autoscaler
             other.scales_with(subject) && !other.is(subject) && !other.belongs_to(subject) && !subject.belongs_to(other)
         })
         .collect();
-    // KEDA's HPA and its ScaledObject are one autoscaler.
+    each_once(&all)
+}
+
+/// KEDA's HPA and its ScaledObject are one autoscaler: the ScaledObject stands for both.
+fn each_once<'a>(all: &[Autoscaler<'a>]) -> Vec<Autoscaler<'a>> {
     let stands_for_another = |one: &Autoscaler<'_>| all.iter().any(|other| one.belongs_to(other));
     all.iter().filter(|one| !stands_for_another(one)).cloned().collect()
+}
+
+/// Whether an autoscaler was there before a subject of that place; every one was where the place is not known.
+fn came_before(other: &Autoscaler<'_>, order: Option<u64>) -> bool {
+    match (order, other.order) {
+        (Some(subject), Some(other)) => other < subject,
+        _ => true,
+    }
+}
+
+/// The end of a hint about an autoscaler that could be handed over.
+fn or_consent(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Hpa => ", or annotate it scalegate.dev/adopt: \"true\" to let scalegate take it over",
+        _ => "",
+    }
 }
 
 /// Whether both are in one namespace for certain. A namespace that a file leaves open may be any single one, so where the
@@ -303,11 +316,8 @@ fn check_workload(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Findi
         return Vec::new();
     }
     // In files a later autoscaler bears the finding itself.
-    let earlier = |other: &Autoscaler<'_>| match (facts.order, other.order) {
-        (Some(workload), Some(other)) => other < workload,
-        _ => true,
-    };
-    let foreign: Vec<Autoscaler<'_>> = foreign(facts, context).into_iter().filter(earlier).collect();
+    let foreign: Vec<Autoscaler<'_>> =
+        foreign(facts, context).into_iter().filter(|other| came_before(other, facts.order)).collect();
     let Some(first) = foreign.first() else { return Vec::new() };
     let others = match foreign.len() {
         1 => String::new(),
@@ -319,10 +329,7 @@ fn check_workload(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Vec<Findi
         facts.object.name,
         first.title()
     );
-    let consent = match first.kind {
-        Kind::Hpa => ", or annotate it scalegate.dev/adopt: \"true\" to let scalegate take it over",
-        _ => "",
-    };
+    let consent = or_consent(first.kind);
     let finding = Finding::warn(format!("metadata.labels[{LABEL}]"), first.title(), message);
     vec![finding.hint(format!("delete {}{consent}", first.title()))]
 }
@@ -333,8 +340,7 @@ pub(super) fn foreign<'a>(facts: &WorkloadFacts<'_>, context: &Context<'a>) -> V
         .into_iter()
         .filter(|other| other.scales(&facts.workload) && !other.ours() && !other.consents())
         .collect();
-    let stands_for_another = |one: &Autoscaler<'_>| all.iter().any(|other| one.belongs_to(other));
-    all.iter().filter(|one| !stands_for_another(one)).cloned().collect()
+    each_once(&all)
 }
 
 #[cfg(test)]
