@@ -1,7 +1,8 @@
 //! The requests that are measured, as an API server would send them.
 
 use scalegate::admission::Counters;
-use scalegate::admission::service::{Service, State};
+use scalegate::admission::service::Service;
+use scalegate::cluster::State;
 use scalegate::policy::configuration::Configuration;
 use scalegate::policy::objects::Object;
 use scalegate::policy::view::ClusterView;

@@ -1,13 +1,12 @@
 //! The decision core behind the webhook: a request and the view in, a verdict out.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Decide, Operation, Request, Verdict};
-use crate::policy::configuration::Configuration;
+use crate::cluster::State;
 use crate::policy::decision::Decision;
 use crate::policy::facts::{Context, MOST_METRICS, Stage};
 use crate::policy::inject;
@@ -15,47 +14,12 @@ use crate::policy::judge::judge;
 use crate::policy::objects::{Object, ReadError, TypeMeta};
 use crate::policy::render;
 use crate::policy::settings;
-use crate::policy::view::ClusterView;
 use crate::policy::workload;
-
-/// What the webhook decides by. Whoever watches the cluster writes the view; whoever watches the file swaps the
-/// configuration.
-#[derive(Debug, Default)]
-pub struct State {
-    view: RwLock<ClusterView>,
-    configuration: ArcSwap<Configuration>,
-}
 
 /// The webhook's decisions.
 #[derive(Debug, Clone)]
 pub struct Service {
     state: Arc<State>,
-}
-
-// === impl State ===
-
-impl State {
-    /// Starts from a view and a configuration.
-    pub fn new(view: ClusterView, configuration: Configuration) -> Arc<Self> {
-        Arc::new(Self { view: RwLock::new(view), configuration: ArcSwap::from_pointee(configuration) })
-    }
-
-    /// Changes the view.
-    pub fn update(&self, change: impl FnOnce(&mut ClusterView)) {
-        // A panic while the lock was held leaves a view that is still a view.
-        change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// Replaces the configuration for the requests that come after.
-    pub fn configure(&self, configuration: Configuration) {
-        self.configuration.store(Arc::new(configuration));
-    }
-
-    fn read<T>(&self, look: impl FnOnce(&ClusterView, &Configuration) -> T) -> T {
-        let configuration = self.configuration.load();
-        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        look(&view, &configuration)
-    }
 }
 
 // === impl Service ===

@@ -14,8 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::world::{read_cluster, read_configuration};
 use super::{Colour, EXIT_OK};
-use crate::admission::service::{Service, State};
+use crate::admission::service::Service;
 use crate::admission::{Limits, router};
+use crate::cluster::State;
 use crate::policy::view::ClusterView;
 use crate::tls::{LiveCertificate, Pair, ServeSettings, serve, server_config};
 
@@ -89,7 +90,7 @@ pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
             let mut tick = tokio::time::interval(CLOCK);
             loop {
                 tick.tick().await;
-                state.update(|view| view.now = now());
+                state.set_now(now());
             }
         });
         tracing::info!(address = %listener.local_addr()?, "serving");

@@ -1,3 +1,8 @@
 //! What is known about a cluster, and where it comes from.
 
 pub mod snapshot;
+#[cfg(feature = "serve")]
+mod state;
+
+#[cfg(feature = "serve")]
+pub use state::State;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
 use scalegate::admission::oracle::{self, Accepted, Rejected};
-use scalegate::admission::service::{Service, State};
+use scalegate::admission::service::Service;
 use scalegate::admission::{Limits, Phase, router};
 use scalegate::cli::{InputArgs, World, WorldOptions, review_world};
+use scalegate::cluster::State;
 use scalegate::policy::configuration::Configuration;
 use scalegate::policy::finding::{Finding, Severity};
 use scalegate::policy::objects::Object;

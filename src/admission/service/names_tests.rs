@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::admission::Review;
+use crate::policy::configuration::Configuration;
+use crate::policy::view::ClusterView;
 
 fn workload(kind: &str) -> Value {
     json!({

@@ -1,5 +1,7 @@
 use super::*;
 use crate::admission::Review;
+use crate::policy::configuration::Configuration;
+use crate::policy::view::ClusterView;
 use serde_json::{Value, json};
 
 const RUNNING: &str = "prometheus.googleapis.com|vllm:num_requests_running|gauge";

@@ -1,0 +1,64 @@
+//! What the webhook decides by, shared between those who fill it and those who read it.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use crate::policy::configuration::Configuration;
+use crate::policy::view::ClusterView;
+
+/// The view and the configuration. Whoever watches the cluster writes the view; whoever watches the file swaps the
+/// configuration.
+#[derive(Debug)]
+pub struct State {
+    view: RwLock<ClusterView>,
+    configuration: ArcSwap<Configuration>,
+    changes: watch::Sender<u64>,
+}
+
+impl State {
+    /// Starts from a view and a configuration.
+    pub fn new(view: ClusterView, configuration: Configuration) -> Arc<Self> {
+        Arc::new(Self {
+            view: RwLock::new(view),
+            configuration: ArcSwap::from_pointee(configuration),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// Changes the view, and wakes whoever follows [`State::changes`]. `change` runs under the lock: keep it short.
+    pub fn update(&self, change: impl FnOnce(&mut ClusterView)) {
+        // A panic while the lock was held leaves a view that is still a view.
+        change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Tells the view the time, which wakes nobody.
+    pub fn set_now(&self, now: i64) {
+        self.view.write().unwrap_or_else(PoisonError::into_inner).now = now;
+    }
+
+    /// Replaces the configuration for the requests that come after.
+    pub fn configure(&self, configuration: Configuration) {
+        self.configuration.store(Arc::new(configuration));
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The present configuration.
+    pub fn configuration(&self) -> Arc<Configuration> {
+        self.configuration.load_full()
+    }
+
+    /// Looks at view and configuration together. `look` runs under the lock: it must not wait for anything.
+    pub fn read<T>(&self, look: impl FnOnce(&ClusterView, &Configuration) -> T) -> T {
+        let configuration = self.configuration.load();
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        look(&view, &configuration)
+    }
+
+    /// How often view or configuration changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
