@@ -1,0 +1,10 @@
+//! Tests against a real Kubernetes control plane: one binary, one module a subject. `README.md` beside this file says
+//! how to run and to extend them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(missing_docs, unreachable_pub, reason = "nobody reads these as an interface")]
+
+mod harness;
+
+mod control_plane;
+mod serving;
