@@ -4,7 +4,7 @@ CARGO ?= cargo
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | awk -F'\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
 
 .PHONY: run
 run: ## Show what scalegate does: the walkthrough admitted, the broken manifests refused
@@ -14,6 +14,10 @@ run: ## Show what scalegate does: the walkthrough admitted, the broken manifests
 .PHONY: test
 test: ## Run every test
 	$(CARGO) test
+
+.PHONY: control-plane
+control-plane: ## Build the control plane that the tests run against (once, some 8 minutes; needs Go)
+	$(CARGO) test --quiet --test cluster -- --exact harness::assets::every_binary_of_the_control_plane_is_there
 
 .PHONY: lint
 lint: ## Clippy and rustdoc, warnings denied

@@ -6,6 +6,7 @@
 
 pub mod assets;
 pub mod balancer;
+pub mod chart;
 pub mod control_plane;
 pub mod http;
 pub mod identity;

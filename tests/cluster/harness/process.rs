@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,21 +28,21 @@ while read -r word value; do
     folder) folder=$value ;;
   esac
 done
-for pid in $pids; do kill -KILL -- "-$pid"; done
+for pid in $pids; do kill -s KILL -- "-$pid"; done
 [ -z "$folder" ] || { sleep 0.2; rm -rf -- "$folder"; }
 "#;
 
-static GUARD: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+static GUARD: OnceLock<Mutex<Child>> = OnceLock::new();
 
 /// Tells the watchdog, which starts with the first word.
 fn tell(word: &str, value: impl std::fmt::Display) {
     let guard = GUARD.get_or_init(|| {
         let mut command = Command::new("sh");
         command.args(["-c", WATCHDOG]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut child = command.stderr(Stdio::null()).spawn().expect("sh, for the watchdog");
-        Mutex::new(child.stdin.take().expect("a pipe to the watchdog"))
+        Mutex::new(command.stderr(Stdio::null()).spawn().expect("sh, for the watchdog"))
     });
-    let mut pipe = guard.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut watchdog = guard.lock().unwrap_or_else(PoisonError::into_inner);
+    let pipe = watchdog.stdin.as_mut().expect("a pipe to the watchdog");
     writeln!(pipe, "{word} {value}").expect("the watchdog reads");
 }
 
@@ -245,4 +245,32 @@ impl Ran {
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+/// Set, [`waits_to_be_killed`] has something to do.
+const VICTIM: &str = "SCALEGATE_TEST_VICTIM";
+
+/// The other half of the test below.
+#[test]
+fn waits_to_be_killed() {
+    let Some(file) = std::env::var_os(VICTIM) else { return };
+    let mut command = Command::new("sh");
+    command.args(["-c", "sleep 600 & echo $! >\"$0.unfinished\"; mv \"$0.unfinished\" \"$0\"; wait"]).arg(&file);
+    let _process = Process::spawn("sh", &folder("victim").join("log"), command);
+    thread::sleep(Duration::from_secs(600));
+}
+
+#[test]
+fn what_a_killed_test_process_started_ends_with_it() {
+    let file = folder("killed").join("pid");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "harness::process::waits_to_be_killed"]).env(VICTIM, &file).env_remove(KEEP);
+    let mut victim = Process::spawn("a test process", &folder("killed").join("log"), command);
+    let within = Duration::from_secs(60);
+    let pid = victim.until("starts a grandchild", within, || fs::read_to_string(&file).ok());
+    let lives =
+        || Command::new("sh").args(["-c", "kill -s 0 \"$0\"", pid.trim()]).stderr(Stdio::null()).status().unwrap();
+    assert!(lives().success());
+    victim.kill();
+    until("the grandchild ends", within, || (!lives().success()).then_some(()));
 }
