@@ -15,6 +15,7 @@ use super::body::{self, Held, Unread};
 use super::counters::Counters;
 use super::limits::Limits;
 use super::refuse::Refusal;
+use super::registration::{MUTATING_PATH, VALIDATING_PATH};
 use super::wire::{Phase, Review};
 use super::{Decide, answer};
 
@@ -45,8 +46,8 @@ pub fn router_counting(decide: Arc<dyn Decide>, limits: Limits, counters: Arc<Co
             .fallback(move |request| async move { refusing.turn_away(Refusal::Method, request).await })
     };
     Router::new()
-        .route("/mutate", route(Phase::Mutating))
-        .route("/validate", route(Phase::Validating))
+        .route(MUTATING_PATH, route(Phase::Mutating))
+        .route(VALIDATING_PATH, route(Phase::Validating))
         .fallback(move |request| async move { gate.turn_away(Refusal::UnknownPath, request).await })
 }
 
