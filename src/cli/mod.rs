@@ -17,6 +17,8 @@ mod certs;
 #[cfg(feature = "serve")]
 mod client;
 #[cfg(feature = "serve")]
+mod manifests;
+#[cfg(feature = "serve")]
 mod try_folder;
 #[cfg(feature = "serve")]
 mod webhook;
@@ -67,6 +69,9 @@ enum Command {
     /// Serve the admission webhook.
     #[cfg(feature = "serve")]
     Webhook(webhook::WebhookArgs),
+    /// Print the webhook configurations, for an installation without the chart.
+    #[cfg(feature = "serve")]
+    Manifests(manifests::ManifestsArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
 }
@@ -133,6 +138,8 @@ pub fn run() -> ExitCode {
         Command::Certs(args) => certs::run(&args),
         #[cfg(feature = "serve")]
         Command::Webhook(args) => webhook::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Manifests(args) => manifests::run(&args),
         Command::Completions(args) => {
             // Into memory first: the generator panics where its writer fails.
             let mut script = Vec::new();
