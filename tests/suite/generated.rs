@@ -5,9 +5,11 @@ use std::path::Path;
 
 use std::process::Command;
 
+use scalegate::admission::registration::{Installation, webhook_configurations};
 use scalegate::cli::rules_as_markdown;
 use scalegate::policy::configuration::{self, BackendKind};
 use scalegate::policy::render;
+use serde_json::{Value, json};
 
 /// What the files' own headings tell the reader to run.
 const COMMAND: &str = "make bless";
@@ -48,6 +50,42 @@ fn the_walkthroughs_shared_objects_are_those_that_render_prints_for_gmp() {
         text.push('\n');
     }
     assert_generated("deploy/walkthrough/gpu-metrics/shared.yaml", &text);
+}
+
+/// A JSON file of the chart, which its template of a like name reads.
+fn assert_chart_file(name: &str, value: &Value) {
+    let mut text = serde_json::to_string_pretty(value).unwrap();
+    text.push('\n');
+    assert_generated(&format!("deploy/chart/files/{name}"), &text);
+}
+
+#[test]
+fn the_chart_registers_what_the_code_registers() {
+    // The template puts the release's names in the place of these.
+    let placeholders = |fail_closed| {
+        let (mutating, validating) = webhook_configurations(&Installation {
+            name: "@NAME@".to_owned(),
+            namespace: "@NAMESPACE@".to_owned(),
+            service: "@SERVICE@".to_owned(),
+            fail_closed,
+            ..Installation::default()
+        });
+        json!([mutating, validating])
+    };
+    assert_chart_file(
+        "webhook-configurations.json",
+        &json!({ "Ignore": placeholders(false), "Fail": placeholders(true) }),
+    );
+}
+
+#[test]
+fn the_charts_gpu_objects_are_those_that_render_prints() {
+    let mut objects = serde_json::Map::new();
+    for backend in [BackendKind::Gmp, BackendKind::PrometheusOperator] {
+        let name = serde_json::to_value(backend).unwrap().as_str().unwrap().to_owned();
+        objects.insert(name, Value::Array(render::shared_gpu_objects(backend)));
+    }
+    assert_chart_file("gpu-metrics.json", &Value::Object(objects));
 }
 
 /// Puts `text` between the two comments that mark a generated part of the README.

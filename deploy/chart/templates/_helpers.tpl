@@ -1,0 +1,87 @@
+{{/* The name that all objects carry. */}}
+{{- define "scalegate.name" -}}
+{{- default "scalegate" .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of the configurations and of everything cluster-scoped: two installations must not share them. */}}
+{{- define "scalegate.clusterName" -}}
+{{ include "scalegate.name" . }}
+{{- end -}}
+
+{{- define "scalegate.selector" -}}
+app.kubernetes.io/name: scalegate
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "scalegate.labels" -}}
+{{ include "scalegate.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "scalegate.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret that holds the serving certificate. The names differ, so that a change of mode never has two owners. */}}
+{{- define "scalegate.tlsSecret" -}}
+{{- if .Values.certificates.secretName -}}
+{{ .Values.certificates.secretName }}
+{{- else if eq .Values.certificates.mode "cert-manager" -}}
+{{ include "scalegate.name" . }}-serving
+{{- else if eq .Values.certificates.mode "files" -}}
+{{- fail "certificates.secretName must name the Secret with tls.crt and tls.key when certificates.mode is files" -}}
+{{- else -}}
+{{ include "scalegate.name" . }}-tls
+{{- end -}}
+{{- end -}}
+
+{{- define "scalegate.caSecret" -}}
+{{ include "scalegate.name" . }}-ca
+{{- end -}}
+
+{{- define "scalegate.backend" -}}
+{{- $backend := default dict (get .Values.config "backend") -}}
+{{ default "gmp" (get $backend "type") }}
+{{- end -}}
+
+{{- define "scalegate.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "scalegate.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Pod fields that both Deployments take from their values. */}}
+{{- define "scalegate.scheduling" -}}
+{{- with .priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
