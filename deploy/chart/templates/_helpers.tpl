@@ -85,3 +85,11 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* Peers of a NetworkPolicy for a list of CIDRs. */}}
+{{- define "scalegate.cidrPeers" -}}
+{{- range . }}
+- ipBlock:
+    cidr: {{ . }}
+{{- end }}
+{{- end }}
