@@ -3,6 +3,8 @@
 pub mod snapshot;
 #[cfg(feature = "serve")]
 mod state;
+#[cfg(feature = "serve")]
+pub mod watch;
 
 #[cfg(feature = "serve")]
 pub use state::State;

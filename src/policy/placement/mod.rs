@@ -33,14 +33,18 @@ pub struct NodeShape {
     pub allocatable: BTreeMap<String, Quantity>,
 }
 
+/// Labels that tell one node from another; none is left in a shape.
+const NAMING_LABELS: &[&str] = &["kubernetes.io/hostname", "alpha.eksctl.io/instance-id"];
+
 // === impl NodeShape ===
 
 impl NodeShape {
     /// The shape of one node.
     pub fn of(node: &Node) -> Self {
+        let labels = node.metadata.labels.iter().filter(|(key, _)| !NAMING_LABELS.contains(&key.as_str()));
         Self {
             count: 1,
-            labels: node.metadata.labels.clone(),
+            labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),
             taints: node.spec.taints.clone(),
             capacity: node.status.capacity.clone(),
             allocatable: node.status.allocatable.clone(),

@@ -12,6 +12,7 @@ use super::placement::NodeShape;
 use super::workload::{self, Workload};
 
 mod metric;
+mod nodes;
 
 pub use metric::{MetricApi, MetricKey, MetricObservation, MetricPresence};
 
@@ -22,6 +23,10 @@ pub struct ClusterView {
     pub now: i64,
     /// Kinds of which every object is in view.
     pub closed: BTreeSet<String>,
+    /// Kinds of a live cluster that are not all in view at present: not listed yet, not allowed to be read, or too long
+    /// without a word from the API server. Empty for files and snapshots, which hold what they hold. Where a verdict
+    /// rests on all objects of such a kind, it is unknown.
+    pub partial: BTreeSet<String>,
     /// Every document that makes metrics is in view (`review --complete`).
     pub complete: bool,
     /// The cluster as it is, when this view is that cluster with files put over it.
@@ -37,7 +42,7 @@ pub struct ClusterView {
     scaling: BTreeMap<String, BTreeSet<Key>>,
     /// Workloads by the name of each ConfigMap that they depend on.
     readers: BTreeMap<String, BTreeSet<Key>>,
-    nodes: BTreeMap<String, NodeShape>,
+    nodes: nodes::Nodes,
     shapes: Vec<NodeShape>,
     next: u64,
 }
@@ -57,7 +62,13 @@ pub struct Entry {
 
 impl ClusterView {
     /// Adds an object, or replaces the one of the same key.
+    ///
+    /// Of a node only its shape is kept, once for all nodes that share it.
     pub fn apply(&mut self, of: &TypeMeta, object: Object) {
+        if let Object::Node(node) = &object {
+            self.nodes.insert(&node.metadata.name, NodeShape::of(node));
+            return;
+        }
         let key = object.key(of);
         let order = self.objects.get(&key).map_or(self.next, |entry| entry.order);
         self.next += 1;
@@ -90,6 +101,10 @@ impl ClusterView {
 
     /// Takes an object out.
     pub fn delete(&mut self, key: &Key) {
+        if is_node(&key.group, &key.kind) {
+            self.nodes.remove(&key.name);
+            return;
+        }
         if let Some(target) = self.objects.remove(key).as_ref().and_then(scaled_by) {
             take(&mut self.scaling, target, key);
         }
@@ -98,9 +113,6 @@ impl ClusterView {
         }
         take(&mut self.names, &key.name, key);
         self.makers.remove(key);
-        if key.group.is_empty() && key.kind == "Node" {
-            self.nodes.remove(&key.name);
-        }
         if key.kind == "ConfigMap" {
             self.reread(key);
         }
@@ -113,15 +125,9 @@ impl ClusterView {
         } else {
             self.makers.insert(key.clone(), makers);
         }
-        match &entry.object {
-            Object::Workload(object) => {
-                let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
-                self.insert_workload(key, read);
-            }
-            Object::Node(node) => {
-                self.nodes.insert(node.metadata.name.clone(), NodeShape::of(node));
-            }
-            _ => {}
+        if let Object::Workload(object) = &entry.object {
+            let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+            self.insert_workload(key, read);
         }
         put(&mut self.names, &key.name, key);
         if let Some(target) = self.objects.get(key).and_then(scaled_by) {
@@ -162,7 +168,41 @@ impl ClusterView {
         self.closed.contains(kind)
     }
 
-    /// The object of that key.
+    /// Whether objects of a kind may be missing that a live cluster has.
+    pub fn is_partial(&self, kind: &str) -> bool {
+        self.partial.contains(kind)
+    }
+
+    /// Whether applying an object would change nothing.
+    pub fn holds(&self, of: &TypeMeta, object: &Object) -> bool {
+        match object {
+            Object::Node(node) => self.nodes.holds(&node.metadata.name, &NodeShape::of(node)),
+            _ => self.objects.get(&object.key(of)).is_some_and(|entry| entry.of == *of && entry.object == *object),
+        }
+    }
+
+    /// Whether an object of that key is in view.
+    pub fn has(&self, key: &Key) -> bool {
+        if is_node(&key.group, &key.kind) {
+            self.nodes.get(&key.name).is_some()
+        } else {
+            self.objects.contains_key(key)
+        }
+    }
+
+    /// The keys of a kind, nodes included.
+    pub fn keys_of<'a>(&'a self, group: &'a str, kind: &'a str) -> impl Iterator<Item = Key> + 'a {
+        let nodes = self.nodes.names().filter(move |_| is_node(group, kind));
+        let nodes = nodes.map(|name| Key { kind: "Node".to_owned(), name: name.to_owned(), ..Key::default() });
+        nodes.chain(self.of_kind(group, kind).map(|(key, _)| key.clone()))
+    }
+
+    /// How many objects of a kind are in view, nodes included.
+    pub fn count_of(&self, group: &str, kind: &str) -> usize {
+        if is_node(group, kind) { self.nodes.names().count() } else { self.of_kind(group, kind).count() }
+    }
+
+    /// The object of that key. Of nodes there is only the shape: [`ClusterView::node`].
     pub fn get(&self, key: &Key) -> Option<&Entry> {
         self.objects.get(key)
     }
@@ -331,19 +371,19 @@ impl ClusterView {
         })
     }
 
-    /// The shapes of all nodes, those of one shape once for each source.
+    /// The shapes of all nodes, those of one shape once for each source, with their count.
     pub fn node_shapes(&self) -> impl Iterator<Item = &NodeShape> {
-        self.shapes.iter().chain(self.nodes.values())
+        self.shapes.iter().chain(self.nodes.shapes())
     }
 
-    /// A node's shape by name (for `nodeName`).
+    /// A node's shape by name (for `nodeName`); its count is that of all nodes alike.
     pub fn node(&self, name: &str) -> Option<&NodeShape> {
         self.nodes.get(name)
     }
 
     /// Whether any node is in view.
     pub fn has_nodes(&self) -> bool {
-        !self.nodes.is_empty() || !self.shapes.is_empty()
+        self.node_shapes().next().is_some()
     }
 
     /// What makes metric names, by the object that makes them.
@@ -366,6 +406,10 @@ pub fn may_be_same(one: Option<&str>, other: Option<&str>) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => true,
     }
+}
+
+fn is_node(group: &str, kind: &str) -> bool {
+    group.is_empty() && kind == "Node"
 }
 
 fn put(index: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {

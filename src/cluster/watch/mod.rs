@@ -1,0 +1,65 @@
+//! The view from watches: what the API server has, into [`ClusterView`](crate::policy::view::ClusterView).
+//!
+//! ```text
+//! discovery (every 30 s) -> a watch for each kind that is served -> slim objects -> State
+//!                           Caches: how far each is known -> readiness, metrics, closed kinds
+//! ```
+//!
+//! Only what a rule reads is kept. A kind is closed, so that absence proves something, while all of it has been listed
+//! and the API server was heard of within `probes.staleAfter`; a kind that the API server does not serve is closed and
+//! empty. When the API server goes away the view stays, only open.
+
+mod backoff;
+mod caches;
+mod discovery;
+mod feed;
+mod kinds;
+mod one;
+mod supervise;
+mod wire;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kube::Client;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+pub use caches::{CacheRow, Caches};
+
+use super::State;
+
+/// How often the view is told the time, and which kinds have grown stale.
+const TICK: Duration = Duration::from_secs(5);
+
+/// Fills the view from the API server until it is cancelled. Returns at once; [`Caches::ready`] says when the view is
+/// filled. To be called within a tokio runtime.
+pub fn start(client: Client, state: Arc<State>, cancel: CancellationToken) -> Arc<Caches> {
+    let caches = Caches::new(state);
+    tell_time(&caches);
+    tokio::spawn(tick(Arc::clone(&caches), cancel.clone()));
+    tokio::spawn(supervise::run(client, Arc::clone(&caches), cancel));
+    caches
+}
+
+async fn tick(caches: Arc<Caches>, cancel: CancellationToken) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        tell_time(&caches);
+        caches.publish();
+    }
+}
+
+fn tell_time(caches: &Caches) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    caches.state().set_now(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+}
+
+#[cfg(test)]
+mod tests;
