@@ -1,5 +1,7 @@
 //! What is known about a cluster, and where it comes from.
 
+#[cfg(feature = "serve")]
+pub mod secret;
 pub mod snapshot;
 #[cfg(feature = "serve")]
 mod state;

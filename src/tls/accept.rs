@@ -24,7 +24,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -32,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::certificate::ALPN;
+use super::certificate::{ALPN, LiveConfig};
 use super::guard::{Guard, Stage};
 use super::waiting::{Place, Waiting};
 
@@ -133,25 +132,26 @@ enum Step {
     Cutting,
 }
 
-/// Serves `router` over TLS on `listener` until `shutdown` resolves and the end described above is through.
+/// Serves `router` over TLS on `listener`, each new connection by the settings that `tls` then has, until `shutdown` resolves and the end described above is through.
 ///
 /// # Errors
 /// At once, when the TLS settings do not fit.
 pub async fn serve(
     listener: TcpListener,
-    tls: Arc<ServerConfig>,
+    tls: impl Into<LiveConfig>,
     router: Router,
     settings: ServeSettings,
     shutdown: impl Future,
 ) -> Result<(), ServeError> {
-    if tls.alpn_protocols != [ALPN] {
+    let tls = tls.into();
+    if tls.current().alpn_protocols != [ALPN] {
         return Err(ServeError::Alpn);
     }
     let (step, seen) = watch::channel(Step::Serving);
     let tasks = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let waiting = Arc::new(Waiting::default());
-    let shared = Arc::new(Shared { acceptor: TlsAcceptor::from(tls), router, settings, step: seen, waiting });
+    let shared = Arc::new(Shared { tls, router, settings, step: seen, waiting });
 
     {
         let mut accepting = pin!(accept(&listener, &slots, &tasks, &shared));
@@ -177,7 +177,7 @@ pub async fn serve(
 
 /// What all connections share.
 struct Shared {
-    acceptor: TlsAcceptor,
+    tls: LiveConfig,
     router: Router,
     settings: ServeSettings,
     step: watch::Receiver<Step>,
@@ -258,14 +258,14 @@ impl Drop for Open<'_> {
 
 /// One connection from handshake to end.
 async fn connection(stream: TcpStream, shared: Arc<Shared>, _slot: OwnedSemaphorePermit) {
-    let Shared { acceptor, router, settings, step, waiting } = &*shared;
+    let Shared { tls, router, settings, step, waiting } = &*shared;
     let counters = &settings.counters;
     let _open = Open::new(&counters.open);
     let mut step = step.clone();
     // A small answer goes out at once. A failure here is seen again at the first read.
     let _ = stream.set_nodelay(true);
 
-    let handshake = timeout(settings.handshake_timeout, acceptor.accept(stream));
+    let handshake = timeout(settings.handshake_timeout, TlsAcceptor::from(tls.current()).accept(stream));
     let stream = tokio::select! {
         done = handshake => match done {
             Ok(Ok(stream)) => stream,

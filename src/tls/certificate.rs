@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
@@ -36,6 +37,9 @@ pub enum CertificateError {
     /// The first certificate does not read as X.509.
     #[error("the first certificate of the chain is not X.509 version 3")]
     NotX509,
+    /// The first certificate does not hold now.
+    #[error("the first certificate of the chain is not valid now: it expired, or is not valid yet")]
+    NotNow,
     /// The client authority's PEM does not read or holds nothing usable.
     #[error("the client CA is not PEM with a certificate authority in it")]
     ClientCa,
@@ -92,6 +96,14 @@ impl Pair {
         self.not_after
     }
 
+    /// Refuses a pair that does not hold at `now`.
+    ///
+    /// # Errors
+    /// When it expired or is not valid yet.
+    pub fn valid_at(self, now: SystemTime) -> Result<Self, CertificateError> {
+        if self.not_before <= now && now < self.not_after { Ok(self) } else { Err(CertificateError::NotNow) }
+    }
+
     /// The first certificate, DER. Tells whether two pairs are the same.
     pub fn leaf(&self) -> &[u8] {
         self.key.cert.first().map_or(&[], |leaf| leaf)
@@ -99,35 +111,93 @@ impl Pair {
 }
 
 /// The pair that new handshakes get. Shared with the server's TLS settings, so replacing it needs no restart;
-/// connections that stand keep the pair they began with.
+/// connections that stand keep the pair they began with. While there is none yet, handshakes are refused.
 #[derive(Debug)]
-pub struct LiveCertificate(ArcSwap<Pair>);
+pub struct LiveCertificate(ArcSwapOption<Pair>);
 
 impl LiveCertificate {
     /// Begins with `pair`.
     pub fn new(pair: Pair) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(pair)))
+        Arc::new(Self(ArcSwapOption::from_pointee(pair)))
+    }
+
+    /// Begins with none: handshakes are refused until the first [`LiveCertificate::replace`].
+    pub fn none_yet() -> Arc<Self> {
+        Arc::new(Self(ArcSwapOption::empty()))
     }
 
     /// Every handshake that begins from now on gets `pair`.
     pub fn replace(&self, pair: Pair) {
-        self.0.store(Arc::new(pair));
+        self.0.store(Some(Arc::new(pair)));
     }
 
     /// The pair that a handshake would get now.
-    pub fn current(&self) -> Arc<Pair> {
+    pub fn current(&self) -> Option<Arc<Pair>> {
         self.0.load_full()
     }
 
-    /// Until when the present pair holds.
+    /// Whether handshakes succeed: a pair is there. Readiness asks for it.
+    pub fn is_there(&self) -> bool {
+        self.0.load().is_some()
+    }
+
+    /// Until when the present pair holds; the epoch while there is none, which is as far from valid as a metric can say.
     pub fn not_after(&self) -> SystemTime {
-        self.0.load().not_after
+        self.0.load().as_ref().map_or(SystemTime::UNIX_EPOCH, |pair| pair.not_after)
     }
 }
 
 impl ResolvesServerCert for LiveCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().key))
+        self.0.load().as_ref().map(|pair| Arc::clone(&pair.key))
+    }
+}
+
+/// The TLS settings that new connections get. A client authority is part of the settings, so where that may change,
+/// the settings are replaced as a whole.
+#[derive(Clone, Debug)]
+pub struct LiveConfig(Arc<ArcSwap<ServerConfig>>);
+
+impl LiveConfig {
+    /// Begins with `config`.
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(ArcSwap::new(config)))
+    }
+
+    /// Every connection that is accepted from now on gets `config`. It forgets sessions of the old settings: a client
+    /// that the new authority does not know cannot resume one.
+    pub fn replace(&self, config: Arc<ServerConfig>) {
+        self.0.store(config);
+    }
+
+    /// The settings that a new connection would get.
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.0.load_full()
+    }
+}
+
+impl From<Arc<ServerConfig>> for LiveConfig {
+    fn from(config: Arc<ServerConfig>) -> Self {
+        Self::new(config)
+    }
+}
+
+/// How often certificates were replaced and refused. Both only rise.
+#[derive(Debug, Default)]
+pub struct CertificateCounters {
+    /// A new pair or client authority was taken.
+    pub replaced: AtomicU64,
+    /// What came could not be used, and the old one was kept.
+    pub refused: AtomicU64,
+}
+
+impl CertificateCounters {
+    pub(super) fn replaced(&self) {
+        self.replaced.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -4,12 +4,15 @@
 //! TcpListener ── accept (cap, back-off) ── handshake (deadline) ── guard (slow heads) ── hyper ── axum::Router
 //!                                             └── LiveCertificate: replaced while serving, for new handshakes
 //! ```
+//! Pairs come from files ([`files`], polled) or from one Secret ([`secret`], watched).
 
 pub mod accept;
 pub mod certificate;
 pub mod development;
+pub mod files;
+pub mod secret;
 
-mod der;
+pub(crate) mod der;
 mod guard;
 mod waiting;
 
@@ -17,5 +20,6 @@ mod waiting;
 pub(crate) mod tests;
 
 pub use accept::{ConnectionCounters, ServeError, ServeSettings, serve};
-pub use certificate::{CertificateError, LiveCertificate, Pair, server_config};
+pub use certificate::{CertificateCounters, CertificateError, LiveCertificate, LiveConfig, Pair, server_config};
 pub use development::{DevCa, Issued};
+pub use files::CertificateFiles;

@@ -1,0 +1,69 @@
+//! Exactly one named Secret, by watch. The watch carries the name, so an account needs `list` and `watch` with
+//! `resourceNames` of that Secret and can see no other.
+
+use std::fmt;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+
+/// The keys of a Secret of the type `kubernetes.io/tls`.
+pub const CHAIN_KEY: &str = "tls.crt";
+/// See [`CHAIN_KEY`].
+pub const PRIVATE_KEY: &str = "tls.key";
+
+/// Chain and key as they stand in a Secret, PEM. Shows nothing of itself in logs.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TlsSecret {
+    /// `tls.crt`; empty when the Secret has none.
+    pub chain: Vec<u8>,
+    /// `tls.key`; empty when the Secret has none.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for TlsSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsSecret(..)")
+    }
+}
+
+impl TlsSecret {
+    /// Takes both out of a Secret.
+    pub fn from_secret(secret: Secret) -> Self {
+        let mut data = secret.data.unwrap_or_default();
+        let mut take = |key| data.remove(key).map(|bytes| bytes.0).unwrap_or_default();
+        Self { chain: take(CHAIN_KEY), key: take(PRIVATE_KEY) }
+    }
+
+    /// Whether nothing has been written into it yet.
+    pub fn is_empty(&self) -> bool {
+        self.chain.is_empty() && self.key.is_empty()
+    }
+}
+
+/// Calls `seen` with each state of the Secret `name`, the present one first; a deleted one is not reported, because a
+/// certificate goes on being good without its Secret. Never ends: while the API server is away it tries again, later and
+/// later, and says so once.
+pub async fn watch(client: Client, namespace: &str, name: &str, mut seen: impl FnMut(&TlsSecret)) {
+    let api: Api<Secret> = Api::namespaced(client, namespace);
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut failing = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Apply(secret) | Event::InitApply(secret)) => {
+                failing = false;
+                seen(&TlsSecret::from_secret(secret));
+            }
+            Ok(_) => failing = false,
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(secret = name, namespace, %error, "cannot watch the Secret; trying again");
+                }
+                failing = true;
+            }
+        }
+    }
+}
