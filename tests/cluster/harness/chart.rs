@@ -17,11 +17,23 @@ use super::{repository, values};
 /// The name of the release in tests.
 pub const RELEASE: &str = "scalegate";
 
-/// Runs helm with these arguments. It has no cluster to talk to.
+/// Runs helm with these arguments, without a cluster to talk to.
 pub fn helm(arguments: &[&str]) -> Ran {
+    run_helm(arguments, None)
+}
+
+/// Runs helm with these arguments against a cluster, as the harness.
+pub fn helm_in(cluster: &ControlPlane, arguments: &[&str]) -> Ran {
+    run_helm(arguments, Some(&cluster.kubeconfig_path()))
+}
+
+fn run_helm(arguments: &[&str], kubeconfig: Option<&Path>) -> Ran {
     let home = process::folder("helm");
     let mut command: Command = command(Binary::Helm);
     command.args(arguments).env("HOME", &home).env_remove("KUBECONFIG");
+    if let Some(path) = kubeconfig {
+        command.env("KUBECONFIG", path);
+    }
     for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
         command.env(name, home.join(name));
     }

@@ -10,6 +10,7 @@ pub mod chart;
 pub mod control_plane;
 pub mod http;
 pub mod identity;
+pub mod installation;
 pub mod metrics;
 pub mod nodes;
 pub mod process;

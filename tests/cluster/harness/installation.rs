@@ -1,0 +1,145 @@
+//! scalegate installed by its chart: the chart's objects on the API server, its processes here, a balancer between.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use scalegate::tls::DevCa;
+use serde_json::{Value, json};
+
+use super::assets::{self, Binary};
+use super::balancer::Balancer;
+use super::chart::{Installed, RELEASE, install_chart};
+use super::control_plane::{ControlPlane, Options};
+use super::process::until;
+use super::scalegate::Scalegate;
+
+/// Where it is installed.
+pub const NAMESPACE: &str = "scalegate-system";
+
+/// The Secret with the serving certificate in the mode `files`.
+const SECRET: &str = "scalegate-serving";
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One installation. Its configurations are cluster-scoped, so a control plane carries one at a time.
+pub struct Installation<'a> {
+    pub cluster: &'a ControlPlane,
+    pub chart: Installed<'a>,
+    pub balancer: Balancer,
+    pub replicas: Vec<Scalegate>,
+    /// Where certificates are self-managed.
+    pub controller: Option<Scalegate>,
+}
+
+impl<'a> Installation<'a> {
+    /// The installation that tests share: two replicas under the default configuration, on a control plane of its own
+    /// without controllers. Nothing when there are no binaries; the reason is printed.
+    pub fn shared() -> Option<&'static Installation<'static>> {
+        static SHARED: OnceLock<Option<Installation<'static>>> = OnceLock::new();
+        if !assets::have(&[Binary::Helm]) {
+            return None;
+        }
+        let start = || {
+            let cluster = Box::leak(Box::new(ControlPlane::start(Options::default())?));
+            Some(Installation::start(cluster, &json!({}), 2))
+        };
+        SHARED.get_or_init(start).as_ref()
+    }
+
+    /// Installs the chart with certificates that the harness issues (`certificates.mode: files`) and `more` values, and
+    /// waits until that many replicas are called.
+    pub fn start(cluster: &'a ControlPlane, more: &Value, replicas: usize) -> Self {
+        let ca = DevCa::generate("scalegate test CA", Duration::from_secs(86_400)).expect("an authority");
+        let issued = ca.issue(&[&format!("{RELEASE}.{NAMESPACE}.svc")]).expect("a certificate");
+        create_namespace(cluster);
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+            "metadata": {"name": SECRET, "namespace": NAMESPACE},
+            "stringData": {"tls.crt": issued.chain_pem, "tls.key": issued.key_pem},
+        });
+        cluster.kubectl_stdin(&["apply", "-f", "-"], &secret.to_string()).ok();
+        let mut values = json!({
+            "certificates": {"mode": "files", "secretName": SECRET, "caBundle": ca.certificate_pem()},
+        });
+        merge(&mut values, more);
+        Self::with_values(cluster, &values, replicas)
+    }
+
+    /// Installs the chart as it is by default: the controller issues the certificates.
+    pub fn start_self_managed(cluster: &'a ControlPlane, more: &Value, replicas: usize) -> Self {
+        create_namespace(cluster);
+        Self::with_values(cluster, more, replicas)
+    }
+
+    fn with_values(cluster: &'a ControlPlane, more: &Value, replicas: usize) -> Self {
+        let balancer = Balancer::start();
+        // The balancer knows within a moment who is draining; a cluster's proxies need longer.
+        let mut values = json!({"webhook": {"quietPeriodSeconds": 1, "replicas": replicas}});
+        merge(&mut values, more);
+        let chart = install_chart(cluster, NAMESPACE, &values, balancer.port());
+        let controller = format!("{RELEASE}-controller");
+        let has_controller = chart
+            .objects
+            .iter()
+            .any(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == controller.as_str());
+        let controller = has_controller.then(|| chart.launch(&controller).start_unready());
+        let launch = || chart.launch(&format!("{RELEASE}-webhook")).start_unready();
+        let mut replicas: Vec<Scalegate> = (0..replicas).map(|_| launch()).collect();
+        for replica in &mut replicas {
+            replica.wait_ready();
+            replica.join(&balancer);
+        }
+        balancer.wait_ready(replicas.len(), PATIENCE);
+        wait_until_called(cluster);
+        Self { cluster, chart, balancer, replicas, controller }
+    }
+
+    /// The replicas' logs, for messages of failed tests.
+    pub fn logs(&self) -> String {
+        self.replicas.iter().map(Scalegate::log).collect()
+    }
+}
+
+fn create_namespace(cluster: &ControlPlane) {
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            // What the chart promises; the processes run here, so only rendered pods can show it.
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    });
+    cluster.kubectl_stdin(&["apply", "-f", "-"], &namespace.to_string()).ok();
+}
+
+/// The API server hears of webhooks by a watch: waits until a Deployment that nobody else refuses is refused.
+pub fn wait_until_called(cluster: &ControlPlane) {
+    let probe = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "probe", "namespace": "default", "labels": {"scalegate.dev/autoscale": "no-such-profile"}},
+        "spec": {
+            "selector": {"matchLabels": {"app": "probe"}},
+            "template": {
+                "metadata": {"labels": {"app": "probe"}},
+                "spec": {"containers": [{"name": "server", "image": "vllm/vllm-openai:v0.11.0"}]},
+            },
+        },
+    })
+    .to_string();
+    until("the webhooks are called", PATIENCE, || {
+        let ran = cluster.kubectl_stdin(&["create", "--dry-run=server", "-f", "-"], &probe);
+        ran.stderr.contains("validate.scalegate.dev").then_some(())
+    });
+}
+
+/// Merges values as helm does: objects member by member, anything else as a whole.
+pub fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
