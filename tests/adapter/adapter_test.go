@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/metrics/pkg/apis/custom_metrics"
 
@@ -35,7 +36,7 @@ external:
   - {labels: {metric.labels.queue: b}, value: "5"}
 `
 
-// pods is a cluster with two pods labelled app=vllm in the namespace serving.
+// pods is a cluster with two pods labelled app=vllm, and a Service, in the namespace serving.
 type pods struct{}
 
 func (pods) Select(_ context.Context, _ provider.CustomMetricInfo, namespace string, selector labels.Selector) ([]string, error) {
@@ -46,7 +47,8 @@ func (pods) Select(_ context.Context, _ provider.CustomMetricInfo, namespace str
 }
 
 func (pods) Get(_ context.Context, info provider.CustomMetricInfo, name types.NamespacedName) error {
-	if name.Name == "vllm-0" || name.Name == "vllm-1" {
+	switch info.GroupResource.Resource + "/" + name.Name {
+	case "pods/vllm-0", "pods/vllm-1", "services/front":
 		return nil
 	}
 	return apierr.NewNotFound(info.GroupResource, name.Name)
@@ -179,6 +181,22 @@ func TestObjectMetricsAreServedByPrometheusAdapterAlone(t *testing.T) {
 	}
 }
 
+func TestAPodThatIsNotThereHasNoMetricInEitherMode(t *testing.T) {
+	name := types.NamespacedName{Namespace: "serving", Name: "nobody"}
+	for mode, want := range map[string]string{
+		"prometheus-adapter": "the server could not find the metric " + running + " for pods nobody",
+		"stackdriver":        `pods "nobody" not found`,
+	} {
+		adapter, _ := serve(t, mode)
+		_, err := adapter.GetMetricByName(context.Background(), name, info("pods", running), labels.Everything())
+		if err == nil {
+			t.Errorf("%s: served", mode)
+		} else if code, message := outcome(nil, err); code != 404 || message != want {
+			t.Errorf("%s: got %d %q", mode, code, message)
+		}
+	}
+}
+
 func TestExternalMetricsFollowTheModeToo(t *testing.T) {
 	cases := []struct {
 		mode, metric, selector string
@@ -260,7 +278,7 @@ func TestFaultsHitTheirOwnRequestsOnly(t *testing.T) {
 		{"nonsense", metrics, 500, "nonsense"},
 	}
 	resolver := &request.RequestInfoFactory{}
-	resolver.APIPrefixes = map[string]struct{}{"apis": {}}
+	resolver.APIPrefixes = sets.NewString("apis")
 	for _, c := range cases {
 		file := filepath.Join(t.TempDir(), "faults")
 		write(t, file, c.fault)

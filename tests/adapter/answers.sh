@@ -17,6 +17,11 @@ apiVersion: v1
 kind: Pod
 metadata: {name: vllm-1, namespace: serving, labels: {app: vllm}}
 spec: {containers: [{name: server, image: vllm/vllm-openai}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: front, namespace: serving}
+spec: {ports: [{port: 80}]}
 PODS
 socket=$(mktemp -d)/proxy
 "$kubectl" proxy --unix-socket="$socket" >/dev/null &
@@ -26,16 +31,18 @@ for _ in $(seq 100); do [ -S "$socket" ] && break; sleep 0.1; done
 
 ask() { # path below /apis
   printf '\nGET /apis/%s\n' "$1"
-  curl --silent --globoff --path-as-is --unix-socket "$socket" --write-out '\n%{http_code}' "http://localhost/apis/$1" |
+  curl --silent --user-agent answers --globoff --path-as-is --unix-socket "$socket" --write-out '\n%{http_code}' "http://localhost/apis/$1" |
     tr -d '\n' | sed -E 's/"timestamp":"[^"]*"/"timestamp":"…"/g; s/(.*)([0-9]{3})$/\2 \1\n/; s/ +/ /g'
 }
 
-custom=custom.metrics.k8s.io/v1beta2
+ask custom.metrics.k8s.io/v1beta1
+ask custom.metrics.k8s.io/v1beta2
+# The version that the HPA controller would take: the preferred one of the group.
+preferred=$(curl --silent --user-agent answers --unix-socket "$socket" http://localhost/apis/custom.metrics.k8s.io | sed -E 's/.*"preferredVersion":\{[^}]*"version":"([^"]*)".*/\1/')
+custom=custom.metrics.k8s.io/$preferred
 pods=$custom/namespaces/serving/pods/*
 running='prometheus.googleapis.com|vllm:num_requests_running|gauge'
 external=external.metrics.k8s.io/v1beta1
-ask $custom
-ask custom.metrics.k8s.io/v1beta1
 ask $external
 ask "$pods/$running?labelSelector=app%3Dvllm"
 ask "$pods/prometheus.googleapis.com%7Cvllm%3Anum_requests_running%7Cgauge?labelSelector=app%3Dvllm"

@@ -40,6 +40,10 @@ func (a *prometheusAdapter) GetMetricByName(ctx context.Context, name types.Name
 	if !a.listed(ctx, info) {
 		return nil, provider.NewMetricNotFoundError(info.GroupResource, info.Metric)
 	}
+	// The genuine adapter asks Prometheus alone, which has no series for what does not exist; a file's fixed value would.
+	if apierr.IsNotFound(a.cluster.Get(ctx, info, name)) {
+		return nil, provider.NewMetricNotFoundForError(info.GroupResource, info.Metric, name.Name)
+	}
 	values, _, err := a.source.Objects(ctx, ObjectMetric{info.GroupResource, info.Metric}, name.Namespace, []string{name.Name})
 	if err != nil {
 		return nil, errFetch(err)
