@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	apierr "k8s.io/apimachinery/pkg/api/errors"
@@ -315,14 +316,18 @@ func TestAHangEndsWithItsRequest(t *testing.T) {
 	}
 }
 
-// prometheus is a server with one gauge, one counter and one recorded series, each with a value for the pod vllm-0.
-func prometheus(t *testing.T) *httptest.Server {
+// prometheus is a server with one gauge, one counter and one recorded series, each with a value for the pod vllm-0, until
+// they are all gone.
+func prometheus(t *testing.T, gone *atomic.Bool) *httptest.Server {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var data any
 		switch r.URL.Path {
 		case "/api/v1/label/__name__/values":
 			data = []string{"vllm:num_requests_running", "vllm:prompt_tokens_total", "dcgm_fi_dev_gpu_util"}
+			if gone.Load() {
+				data = []string{}
+			}
 		case "/api/v1/metadata":
 			types := map[string]string{"vllm:num_requests_running": "gauge", "vllm:prompt_tokens_total": "counter"}
 			metadata := map[string]any{}
@@ -345,7 +350,7 @@ func prometheus(t *testing.T) *httptest.Server {
 }
 
 func TestAPrometheusIsServedUnderTheNamesOfTheMode(t *testing.T) {
-	server := prometheus(t)
+	server := prometheus(t, new(atomic.Bool))
 	cases := []struct{ mode, metric, answer string }{
 		{"stackdriver", running, "vllm-0=12"},
 		{"stackdriver", "prometheus.googleapis.com|vllm:prompt_tokens_total|counter", "vllm-0=250m"},
@@ -374,20 +379,28 @@ func TestAPrometheusIsServedUnderTheNamesOfTheMode(t *testing.T) {
 }
 
 func TestATypeOnceSeenStaysKnownAndAnOutageIsAnError(t *testing.T) {
-	server := prometheus(t)
+	var gone atomic.Bool
+	server := prometheus(t, &gone)
 	source, err := newPrometheusSource("stackdriver", server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := func() (bool, error) {
-		_, known, err := source.Objects(context.Background(), ObjectMetric{podResource, running}, "serving", nil)
+	ask := func(name string) (bool, error) {
+		_, known, err := source.Objects(context.Background(), ObjectMetric{podResource, name}, "serving", nil)
 		return known, err
 	}
-	if known, err := ask(); !known || err != nil {
+	if known, err := ask(running); !known || err != nil {
 		t.Fatalf("known %v, %v", known, err)
 	}
+	gone.Store(true)
+	if known, err := ask(running); !known || err != nil {
+		t.Errorf("after the last series went: known %v, %v", known, err)
+	}
+	if known, err := ask("prometheus.googleapis.com|dcgm_fi_dev_gpu_util|gauge"); known || err != nil {
+		t.Errorf("never seen: known %v, %v", known, err)
+	}
 	server.Close()
-	if known, err := ask(); known || err == nil {
+	if known, err := ask(running); known || err == nil {
 		t.Errorf("with the server away: known %v, %v", known, err)
 	}
 }

@@ -28,6 +28,8 @@ import (
 // says; a series without metadata comes from a recording rule, and is a gauge. A type seen once stays known, as a descriptor
 // does. Counters are rates per second.
 // As prometheus-adapter: the series' name with `_` for `:`, any kind of series as it reads.
+//
+// Of the objects that a metric can describe, it knows pods only.
 type prometheusSource struct {
 	mode   string
 	base   string
