@@ -36,6 +36,10 @@ doc: ## Build the documentation of the code
 bless: ## Rewrite the golden files and the generated files after a change that was meant
 	BLESS=1 $(CARGO) test
 
+.PHONY: install-yaml
+install-yaml: ## Rewrite deploy/install.yaml from the chart (needs helm, or Go to build it)
+	deploy/render.sh
+
 .PHONY: bench
 bench: ## Count the instructions of one admission (needs valgrind)
 	$(CARGO) bench

@@ -16,7 +16,6 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "scalegate.labels" -}}
 {{ include "scalegate.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
