@@ -10,6 +10,7 @@ mod support;
 
 mod agreement;
 mod cases;
+mod chart;
 mod command_line;
 mod coverage;
 mod crd_schemas;
