@@ -6,5 +6,6 @@
 
 mod harness;
 
+mod chart;
 mod control_plane;
 mod serving;

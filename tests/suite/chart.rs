@@ -201,9 +201,7 @@ fn values_that_cannot_be_meant_are_refused_with_what_to_write() {
 fn grants(objects: &[Value]) -> Vec<(String, &Value)> {
     let roles = of_kind(objects, "ClusterRole").into_iter().chain(of_kind(objects, "Role"));
     let rules = |role: &'_ Value| format!("{} {}", role["kind"], role["metadata"]["name"]).replace('"', "");
-    roles
-        .flat_map(|role| role["rules"].as_array().unwrap().iter().map(move |rule| (rules(role), rule)))
-        .collect()
+    roles.flat_map(|role| role["rules"].as_array().unwrap().iter().map(move |rule| (rules(role), rule))).collect()
 }
 
 #[test]
@@ -229,7 +227,8 @@ fn the_accounts_have_no_right_that_could_do_harm() {
         if role.contains("webhook") && !verbs.is_subset(&reading) {
             wrong("the webhook writes");
         }
-        if (resources.contains("secrets") || resources.contains("configmaps")) && !(role.starts_with("Role ") && named) {
+        if (resources.contains("secrets") || resources.contains("configmaps")) && !(role.starts_with("Role ") && named)
+        {
             wrong("reads Secrets or ConfigMaps that are not named");
         }
         let writes = verbs.difference(&reading).copied().collect::<BTreeSet<_>>();
