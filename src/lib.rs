@@ -8,6 +8,10 @@
 pub mod admission;
 pub mod cli;
 pub mod cluster;
+#[cfg(feature = "serve")]
+pub mod controller;
+#[cfg(feature = "serve")]
+pub mod leader;
 pub mod manifest;
 pub mod policy;
 #[cfg(feature = "serve")]

@@ -17,6 +17,8 @@ mod certs;
 #[cfg(feature = "serve")]
 mod client;
 #[cfg(feature = "serve")]
+mod controller;
+#[cfg(feature = "serve")]
 mod manifests;
 #[cfg(feature = "serve")]
 mod try_folder;
@@ -69,6 +71,9 @@ enum Command {
     /// Serve the admission webhook.
     #[cfg(feature = "serve")]
     Webhook(webhook::WebhookArgs),
+    /// Look after the webhook's certificates in a cluster.
+    #[cfg(feature = "serve")]
+    Controller(controller::ControllerArgs),
     /// Print the webhook configurations, for an installation without the chart.
     #[cfg(feature = "serve")]
     Manifests(manifests::ManifestsArgs),
@@ -138,6 +143,8 @@ pub fn run() -> ExitCode {
         Command::Certs(args) => certs::run(&args),
         #[cfg(feature = "serve")]
         Command::Webhook(args) => webhook::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Controller(args) => controller::run(&args),
         #[cfg(feature = "serve")]
         Command::Manifests(args) => manifests::run(&args),
         Command::Completions(args) => {

@@ -1,13 +1,12 @@
 //! `scalegate webhook`: serves the admission webhook.
 
-use std::fs;
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +17,10 @@ use crate::admission::service::Service;
 use crate::admission::{Limits, router};
 use crate::cluster::State;
 use crate::policy::view::ClusterView;
-use crate::tls::{LiveCertificate, Pair, ServeSettings, serve, server_config};
+use crate::tls::files::POLL;
+use crate::tls::{
+    CertificateCounters, CertificateFiles, LiveCertificate, LiveConfig, ServeSettings, secret, serve, server_config,
+};
 
 /// How often the view is told the time; ages that matter are minutes.
 const CLOCK: Duration = Duration::from_secs(10);
@@ -34,11 +36,20 @@ pub(super) struct WebhookArgs {
     #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     /// The certificate chain, PEM.
-    #[arg(long, value_name = "FILE")]
-    tls_cert: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "tls_secret", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
     /// The certificate's key, PEM.
-    #[arg(long, value_name = "FILE")]
-    tls_key: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Take the certificate from this Secret, which `scalegate controller` writes, in place of files.
+    #[arg(long, value_name = "NAME", requires = "namespace", conflicts_with_all = ["tls_cert", "client_ca"])]
+    tls_secret: Option<String>,
+    /// Namespace of that Secret.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// Seconds between two looks at the certificate files.
+    #[arg(long, default_value_t = POLL.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    tls_poll: u64,
     /// Serve only clients with a certificate of this authority, PEM.
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
@@ -55,28 +66,12 @@ pub(super) struct WebhookArgs {
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
-    let WebhookArgs { listen, tls_cert, tls_key, client_ca, cluster, config, quiet_period } = args;
+    let WebhookArgs { listen, cluster, config, quiet_period, .. } = args;
     let colour = Colour::Auto.enabled(std::io::stderr().is_terminal());
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
     let configuration = config.as_deref().map(read_configuration).transpose().context("--config")?.unwrap_or_default();
     let mut view: ClusterView = read_cluster(cluster).context("--cluster")?;
     view.now = now();
-    let read = |flag: &str, path: &Path| {
-        fs::read(path).with_context(|| {
-            format!("{flag}: cannot read {}; `scalegate certs` makes development certificates", path.display())
-        })
-    };
-    let pair = Pair::from_pem(&read("--tls-cert", tls_cert)?, &read("--tls-key", tls_key)?).with_context(|| {
-        format!(
-            "cannot use --tls-cert {} with --tls-key {}; give the chain and the key that were issued together",
-            tls_cert.display(),
-            tls_key.display()
-        )
-    })?;
-    let client_ca_pem = client_ca.as_deref().map(|path| read("--client-ca", path)).transpose()?;
-    let tls = server_config(LiveCertificate::new(pair), client_ca_pem.as_deref()).with_context(|| {
-        client_ca.as_ref().map_or_else(String::new, |path| format!("--client-ca {}", path.display()))
-    })?;
     let state = State::new(view, configuration);
     let router = router(Arc::new(Service::new(Arc::clone(&state))), Limits::default());
     let settings = ServeSettings { quiet_period: Duration::from_secs(*quiet_period), ..ServeSettings::default() };
@@ -85,6 +80,7 @@ pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen on --listen {listen}; give an address of this machine and a port that is free")
         })?;
+        let tls = certificate(args).await?;
         // Answers of the metrics APIs grow old while we serve.
         let clock = tokio::spawn(async move {
             let mut tick = tokio::time::interval(CLOCK);
@@ -110,4 +106,31 @@ pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
 fn now() -> i64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The TLS settings, and whoever keeps them current in the background.
+async fn certificate(args: &WebhookArgs) -> anyhow::Result<LiveConfig> {
+    let counters = Arc::<CertificateCounters>::default();
+    let WebhookArgs { tls_cert, tls_key, tls_secret, namespace, client_ca, tls_poll, .. } = args;
+    if let (Some(name), Some(namespace)) = (tls_secret, namespace) {
+        let client = kube::Client::try_default()
+            .await
+            .context("--tls-secret: cannot find an API server; run in a pod, or set KUBECONFIG")?;
+        let live = LiveCertificate::none_yet();
+        let tls = server_config(Arc::clone(&live), None)?;
+        let (name, namespace) = (name.clone(), namespace.clone());
+        tokio::spawn(async move { secret::follow(client, &namespace, &name, live, counters).await });
+        return Ok(tls.into());
+    }
+    let (Some(chain), Some(key)) = (tls_cert.clone(), tls_key.clone()) else {
+        bail!("give --tls-cert with --tls-key, or --tls-secret with --namespace");
+    };
+    let files = CertificateFiles { chain, key, client_ca: client_ca.clone() };
+    let loaded = files.load().context(
+        "--tls-cert, --tls-key, --client-ca: give files that were issued together; `scalegate certs` makes development \
+         certificates",
+    )?;
+    let tls = loaded.tls.clone();
+    tokio::spawn(files.follow(loaded, Duration::from_secs(*tls_poll), counters));
+    Ok(tls)
 }

@@ -1,0 +1,214 @@
+//! `scalegate controller`: looks after certificates.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Colour, EXIT_OK};
+use crate::admission::registration::{MUTATING_NAME, VALIDATING_NAME};
+use crate::controller::ca_rotation::plan::Validity;
+use crate::controller::ca_rotation::{self, RotationCounters, Settings};
+use crate::leader::{self, Election};
+
+/// Where the kubelet mounts the namespace of a pod's service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+const DAY: u64 = 86_400;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  scalegate controller --namespace scalegate-system --service scalegate")]
+pub(super) struct ControllerArgs {
+    /// Namespace of the webhook; the one this runs in by default.
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The webhook's Service.
+    #[arg(long, default_value = "scalegate", value_name = "NAME")]
+    service: String,
+    /// The name of that Service's port which the API server calls.
+    #[arg(long, default_value = "webhook", value_name = "NAME")]
+    port_name: String,
+    /// The name of both webhook configurations.
+    #[arg(long, default_value = "scalegate", value_name = "NAME")]
+    webhook_configuration: String,
+    /// The Secret that the webhook reads its certificate from.
+    #[arg(long, default_value = "scalegate-tls", value_name = "NAME")]
+    tls_secret: String,
+    /// The Secret with the certificate authority, which only the controller reads.
+    #[arg(long, default_value = "scalegate-ca", value_name = "NAME")]
+    ca_secret: String,
+    /// The Lease by which one of several controllers leads.
+    #[arg(long, default_value = "scalegate", value_name = "NAME")]
+    lease: String,
+    /// Where a replica of the webhook listens, in place of the Service's endpoints; repeatable.
+    #[arg(long = "endpoint", value_name = "ADDRESS:PORT")]
+    endpoints: Vec<SocketAddr>,
+    /// How long a certificate authority holds: 365d, 12h, 30m or 60s.
+    #[arg(long, default_value = "365d", value_parser = duration, value_name = "DURATION")]
+    ca_validity: Duration,
+    /// How long a certificate of the webhook holds, at most half of --ca-validity.
+    #[arg(long, default_value = "90d", value_parser = duration, value_name = "DURATION")]
+    leaf_validity: Duration,
+    /// How long before its end each is replaced; a third of its validity by default.
+    #[arg(long, value_parser = duration, value_name = "DURATION")]
+    renew_before: Option<Duration>,
+    /// How long a change has to stand before the next one relies on it.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
+    settle: Duration,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) fn run(args: &ControllerArgs) -> anyhow::Result<u8> {
+    let colour = Colour::Auto.enabled(std::io::stderr().is_terminal());
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    let settings = settings(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let client = kube::Client::try_default().await.context(
+            "cannot find an API server; run in a pod with a service account, or set KUBECONFIG to a file that names one",
+        )?;
+        let end = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        rotate(client, settings, &args.lease, Arc::default(), end).await
+    })?;
+    Ok(EXIT_OK)
+}
+
+/// Takes part in the election and rotates while leading, until `end`.
+async fn rotate(
+    client: kube::Client,
+    settings: Settings,
+    lease: &str,
+    counters: Arc<RotationCounters>,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::pin!(end);
+    let (namespace, identity) = (settings.namespace.clone(), leader::identity());
+    let mut election = tokio::select! {
+        election = Election::join(client.clone(), &namespace, lease, &identity) => election,
+        () = &mut end => return Ok(()),
+    };
+    tracing::info!(namespace, identity, "the controller runs");
+    let rotation = ca_rotation::run(client, settings, election.leading(), counters);
+    let failed = tokio::select! {
+        () = rotation => Some("the election ended".to_owned()),
+        failed = election.failed() => Some(failed),
+        () = &mut end => None,
+    };
+    match failed {
+        Some(why) => bail!("the leader election of the Lease {lease} failed: {why}"),
+        None => election.release().await,
+    }
+    Ok(())
+}
+
+fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {
+    let ControllerArgs { ca_validity, leaf_validity, renew_before, .. } = args;
+    if *ca_validity < *leaf_validity * 2 {
+        bail!(
+            "--ca-validity has to be at least twice --leaf-validity, so that no authority ends before its certificates"
+        );
+    }
+    if renew_before.is_some_and(|before| before >= *leaf_validity) {
+        bail!("--renew-before has to be shorter than --leaf-validity, or each certificate would be replaced at once");
+    }
+    Ok(Settings {
+        namespace: match &args.namespace {
+            Some(namespace) => namespace.clone(),
+            None => own_namespace(Path::new(NAMESPACE_FILE))
+                .context("cannot tell the namespace; give --namespace, which is the webhook's")?,
+        },
+        service: args.service.clone(),
+        port_name: args.port_name.clone(),
+        configuration: args.webhook_configuration.clone(),
+        mutating_webhook: MUTATING_NAME.to_owned(),
+        validating_webhook: VALIDATING_NAME.to_owned(),
+        tls_secret: args.tls_secret.clone(),
+        ca_secret: args.ca_secret.clone(),
+        endpoints: args.endpoints.clone(),
+        validity: Validity { authority: *ca_validity, leaf: *leaf_validity, renew_before: *renew_before },
+        settle: args.settle,
+    })
+}
+
+/// The namespace that the service account's mount or the variable POD_NAMESPACE names.
+fn own_namespace(file: &Path) -> Option<String> {
+    let mounted = std::fs::read_to_string(file).ok();
+    let named = mounted.or_else(|| std::env::var("POD_NAMESPACE").ok())?;
+    Some(named.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// `365d`, `12h`, `30m`, `60s`. At least a second, and at most 100 years, which every date can hold.
+fn duration(text: &str) -> Result<Duration, String> {
+    let problem = || format!("`{text}` is not a whole number of d, h, m or s above 0 and up to 36500d, as in 90d");
+    let unit = text.chars().next_back().ok_or_else(problem)?;
+    let seconds = match unit {
+        'd' => DAY,
+        'h' => 3_600,
+        'm' => 60,
+        's' => 1,
+        _ => return Err(problem()),
+    };
+    let number: u64 = text.strip_suffix(unit).and_then(|number| number.parse().ok()).ok_or_else(problem)?;
+    let seconds = number.checked_mul(seconds).filter(|seconds| (1..=36_500 * DAY).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    fn given(flags: &[&str]) -> anyhow::Result<Settings> {
+        let line = Line::try_parse_from(["controller", "--namespace", "ns"].iter().chain(flags))?;
+        settings(&line.args)
+    }
+
+    #[test]
+    fn by_default_an_authority_outlives_its_leaves_and_the_name_is_the_services() {
+        let settings = given(&[]).unwrap();
+        assert_eq!(settings.server_name(), "scalegate.ns.svc");
+        assert!(settings.validity.authority >= settings.validity.leaf * 2);
+    }
+
+    #[test]
+    fn validities_that_would_never_rest_are_refused_by_flag() {
+        for (flags, named) in [
+            (&["--ca-validity", "100d"][..], "--ca-validity"),
+            (&["--renew-before", "90d"], "--renew-before"),
+            (&["--leaf-validity", "0s"], "--leaf-validity"),
+            (&["--leaf-validity", "90"], "--leaf-validity"),
+            (&["--settle", "99999999999999999999d"], "--settle"),
+            (&["--settle", "\u{e9}"], "--settle"),
+        ] {
+            let error = given(flags).unwrap_err().to_string();
+            assert!(error.contains(named), "{flags:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_no_mount_tells_no_namespace() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("namespace");
+        std::fs::write(&file, "scalegate-system\n").unwrap();
+        assert_eq!(own_namespace(&file).as_deref(), Some("scalegate-system"));
+    }
+}
