@@ -3,7 +3,7 @@
 use super::configuration::{Configuration, Exemption, Level};
 use super::facts::Stage;
 use super::finding::{Certainty, Finding, Severity};
-use super::objects::ObjectMeta;
+use super::objects::{Key, LabelSelector, ObjectMeta};
 use super::rules::Rule;
 use super::settings;
 use super::view::ClusterView;
@@ -129,6 +129,10 @@ fn level(rule: &Rule, metadata: &ObjectMeta, view: &ClusterView, configuration: 
     let capped = |mode: Level| mode.min(rule.default);
     if let Some(namespace) = &metadata.namespace {
         let labels = view.namespace_labels(namespace);
+        if labels_unknown(namespace, view) && enforcement.namespaces.iter().any(|own| by_other_labels(&own.selector)) {
+            let global = enforcement.rules.get(rule.id).copied().or_else(|| enforcement.mode.map(capped));
+            return global.unwrap_or(rule.default).min(Level::Warn);
+        }
         if let Some(own) = enforcement.namespaces.iter().find(|own| own.selector.matches(&labels))
             && let Some(level) = own.rules.get(rule.id).copied().or_else(|| own.mode.map(capped))
         {
@@ -137,6 +141,22 @@ fn level(rule: &Rule, metadata: &ObjectMeta, view: &ClusterView, configuration: 
     }
     let global = enforcement.rules.get(rule.id).copied().or_else(|| enforcement.mode.map(capped));
     global.unwrap_or(rule.default)
+}
+
+/// Whether a cluster is known, but not this namespace of it: the watch has yet to tell of it, so that it may have any label.
+fn labels_unknown(namespace: &str, view: &ClusterView) -> bool {
+    let key = Key { kind: "Namespace".to_owned(), name: namespace.to_owned(), ..Key::default() };
+    (view.is_closed("Namespace") || view.is_partial("Namespace")) && !view.has(&key)
+}
+
+/// Whether a selector reads more than the name, which is always known.
+fn by_other_labels(selector: &LabelSelector) -> bool {
+    let name = "kubernetes.io/metadata.name";
+    selector
+        .match_labels
+        .keys()
+        .chain(selector.match_expressions.iter().map(|wanted| &wanted.key))
+        .any(|key| key != name)
 }
 
 fn exempt(rule: &Rule, metadata: &ObjectMeta, configuration: &Configuration) -> bool {

@@ -160,6 +160,7 @@ impl Caches {
             inner.discovery_problem = None;
         }
         self.publish();
+        self.ready();
     }
 
     /// A kind is served, and its watch begins; it is not known until it has been listed.
@@ -184,6 +185,11 @@ impl Caches {
         if changed {
             self.publish();
         }
+    }
+
+    /// Whether a kind is known not to be served.
+    pub(super) fn is_absent(&self, kind: &Kind) -> bool {
+        self.lock().kinds.get(kind.kind).is_some_and(|cache| cache.phase == Phase::Absent)
     }
 
     /// Nothing more is asked about a kind.
@@ -220,6 +226,7 @@ impl Caches {
             info!(kind = kind.kind, "listed");
         }
         self.publish();
+        self.ready();
     }
 
     /// The account may not read a kind. Warned about once.
@@ -271,22 +278,21 @@ impl Caches {
         let (closed, open): (BTreeSet<&'static str>, BTreeSet<&'static str>) = {
             let inner = self.lock();
             let is_closed = |kind: &&'static str| inner.kinds.get(kind).is_some_and(|cache| self.is_closed(cache));
-            KINDS.iter().map(|kind| kind.kind).partition(is_closed)
+            let (closed, mut open): (BTreeSet<_>, BTreeSet<_>) =
+                KINDS.iter().map(|kind| kind.kind).partition(is_closed);
+            // One ConfigMap is never all of them, but it may be missing.
+            if inner.kinds.get(CONFIG_MAP.kind).is_some_and(|cache| !self.is_closed(cache)) {
+                open.insert(CONFIG_MAP.kind);
+            }
+            (closed, open)
         };
-        let same = self.state.read(|view, _| {
-            closed.iter().all(|kind| view.closed.contains(*kind) && !view.partial.contains(*kind))
-                && open.iter().all(|kind| !view.closed.contains(*kind) && view.partial.contains(*kind))
-        });
-        if !same {
+        // The view of a watched cluster is filled by nobody else.
+        let same =
+            |now: &BTreeSet<String>, new: &BTreeSet<&str>| now.iter().map(String::as_str).eq(new.iter().copied());
+        if !self.state.read(|view, _| same(&view.closed, &closed) && same(&view.partial, &open)) {
             self.state.update(|view| {
-                for kind in closed {
-                    view.closed.insert(kind.to_owned());
-                    view.partial.remove(kind);
-                }
-                for kind in open {
-                    view.closed.remove(kind);
-                    view.partial.insert(kind.to_owned());
-                }
+                view.closed = closed.into_iter().map(str::to_owned).collect();
+                view.partial = open.into_iter().map(str::to_owned).collect();
             });
         }
     }

@@ -53,17 +53,21 @@ struct Resource {
     verbs: Vec<String>,
 }
 
-/// Asks which kinds are served.
+/// Asks which kinds are served. `absent` says which are known not to be, so that they need not be confirmed again.
 ///
 /// # Errors
 /// When the list of API groups cannot be read. A group that fails by itself leaves its kinds unknown.
-pub(super) async fn discover(client: &Client) -> Result<Vec<(&'static Kind, Served)>, Trouble> {
+pub(super) async fn discover(
+    client: &Client,
+    absent: &(dyn Fn(&Kind) -> bool + Sync),
+) -> Result<Vec<(&'static Kind, Served)>, Trouble> {
     let groups: Groups = read(client, "/apis").await?;
     let mut documents = BTreeMap::new();
     let mut found = Vec::with_capacity(KINDS.len());
     for kind in KINDS {
         let versions = versions(kind, &groups);
-        let mut served = if versions.is_empty() { confirmed(client, kind).await } else { Served::No };
+        let unlisted = versions.is_empty() && !absent(kind);
+        let mut served = if unlisted { confirmed(client, kind).await } else { Served::No };
         let mut open = false;
         for version in versions {
             let root = kind.root(&version);

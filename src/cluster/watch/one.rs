@@ -32,7 +32,7 @@ const LONGEST_WATCH: Duration = Duration::from_secs(290);
 /// How much longer than it should last a watch may be silent before its connection counts as dead.
 const MARGIN: Duration = Duration::from_secs(5);
 /// After how long an account that may not read a kind is tried again.
-const FORBIDDEN: Duration = Duration::from_secs(30);
+const FORBIDDEN: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(30) };
 /// What lasted so long has worked: the pauses after it are short again.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// A watch that the API server ends sooner than this was no watch, and is not begun again at once.

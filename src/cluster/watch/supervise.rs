@@ -20,9 +20,9 @@ use super::one::{Target, Watch};
 use super::wire::encoded;
 
 /// How often the discovery is repeated.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(30) };
 /// A watch that ended asks for a discovery before its time, but no sooner than after this.
-const SOON: Duration = Duration::from_secs(2);
+const SOON: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(2) };
 /// So many rounds are waited for API groups that do not answer; after that only those of the core kinds are.
 const PATIENCE: u32 = 5;
 /// Pages of lists that are in memory at once.
@@ -68,7 +68,7 @@ impl Supervisor {
         let mut backoff = Backoff::default();
         let mut incomplete = 0_u32;
         loop {
-            let pause = match discover(&self.client).await {
+            let pause = match discover(&self.client, &|kind| self.caches.is_absent(kind)).await {
                 Ok(found) => {
                     backoff.reset();
                     let mut complete = true;

@@ -26,7 +26,8 @@ pub enum Adapter {
 /// Who serves `custom.metrics.k8s.io`: the adapter whose APIService is in view, else the one whose rules are in view, else
 /// the one that belongs to the configured backend.
 pub fn custom(view: &ClusterView, configuration: &Configuration) -> Adapter {
-    in_view(view, "custom.metrics.k8s.io", MakerKind::AdapterRule).unwrap_or_else(|| match configuration.backend.kind {
+    let in_view = in_view(view, configuration, "custom.metrics.k8s.io", MakerKind::AdapterRule);
+    in_view.unwrap_or_else(|| match configuration.backend.kind {
         BackendKind::Gmp => Adapter::Stackdriver,
         BackendKind::PrometheusOperator => Adapter::PrometheusAdapter,
         // KEDA serves External metrics only; who serves the others is not said.
@@ -37,13 +38,12 @@ pub fn custom(view: &ClusterView, configuration: &Configuration) -> Adapter {
 
 /// Who serves `external.metrics.k8s.io`, found as [`custom`] finds its adapter.
 pub fn external(view: &ClusterView, configuration: &Configuration) -> Adapter {
-    in_view(view, "external.metrics.k8s.io", MakerKind::ExternalAdapterRule).unwrap_or_else(|| {
-        match configuration.backend.kind {
-            BackendKind::Gmp => Adapter::Stackdriver,
-            BackendKind::PrometheusOperator => Adapter::PrometheusAdapter,
-            BackendKind::Keda => Adapter::Keda,
-            BackendKind::GkeManaged => gke_managed(),
-        }
+    let in_view = in_view(view, configuration, "external.metrics.k8s.io", MakerKind::ExternalAdapterRule);
+    in_view.unwrap_or_else(|| match configuration.backend.kind {
+        BackendKind::Gmp => Adapter::Stackdriver,
+        BackendKind::PrometheusOperator => Adapter::PrometheusAdapter,
+        BackendKind::Keda => Adapter::Keda,
+        BackendKind::GkeManaged => gke_managed(),
     })
 }
 
@@ -52,7 +52,7 @@ fn gke_managed() -> Adapter {
 }
 
 /// The adapter that objects in view tell. `None` when they tell nothing.
-fn in_view(view: &ClusterView, group: &str, rules: MakerKind) -> Option<Adapter> {
+fn in_view(view: &ClusterView, configuration: &Configuration, group: &str, rules: MakerKind) -> Option<Adapter> {
     let adapters: BTreeSet<Adapter> = view
         .api_services()
         .filter(|service| {
@@ -72,8 +72,10 @@ fn in_view(view: &ClusterView, group: &str, rules: MakerKind) -> Option<Adapter>
         // Versions of one group at different servers: which one answers depends on priorities that are not in view.
         _ => return Some(Adapter::Unknown),
     }
-    // Rules without an APIService count only where APIServices may be missing from the view.
-    let has_rules = !view.is_closed("APIService")
+    // Rules without an APIService count only where APIServices may be missing from the view, or where the administrator
+    // named the adapter: its APIService may come after the autoscaler.
+    let named = configuration.backend.adapter_config_map.is_some();
+    let has_rules = (named || !view.is_closed("APIService"))
         && view.makers().any(|(_, makers)| {
             makers.made.iter().any(|made| made.by == rules)
                 || makers.patterns.iter().any(|pattern| pattern.by == rules)
@@ -171,6 +173,9 @@ mod tests {
         assert_eq!(external(&view, &configuration(BackendKind::Gmp)), Adapter::Stackdriver);
         view.closed.insert("APIService".to_owned());
         assert_eq!(custom(&view, &configuration(BackendKind::Gmp)), Adapter::Stackdriver);
+        let mut named = configuration(BackendKind::Gmp);
+        named.backend.adapter_config_map = Some("monitoring/a".to_owned());
+        assert_eq!(custom(&view, &named), Adapter::PrometheusAdapter, "its APIService may come later");
     }
 
     #[test]

@@ -133,6 +133,29 @@ fn a_namespace_is_selected_by_its_labels_in_view() {
 }
 
 #[test]
+fn a_namespace_that_the_watch_has_yet_to_tell_of_may_have_any_label() {
+    let by_label = json!([{ "selector": { "matchLabels": { "team": "a" } }, "mode": "warn" }]);
+    let by_name = json!([{ "selector": { "matchLabels": { "kubernetes.io/metadata.name": "web" } }, "mode": "warn" }]);
+    let said = |view: &ClusterView, own: &Value| {
+        let configuration = configuration(json!({ "enforcement": { "namespaces": own } }));
+        let findings = vec![said(DENYING, denial())];
+        severities(&decide(findings, &[], &metadata(), Stage::Admission, view, &configuration))
+    };
+    let mut live = ClusterView::default();
+    assert_eq!(said(&live, &by_label), [Severity::Deny], "from files the name is all there is");
+    live.closed.insert("Namespace".to_owned());
+    assert_eq!(said(&live, &by_label), [Severity::Warn]);
+    assert_eq!(said(&live, &by_name), [Severity::Deny]);
+    live.closed.clear();
+    live.partial.insert("Namespace".to_owned());
+    assert_eq!(said(&live, &by_label), [Severity::Warn]);
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "ml" } });
+    let (of, namespace) = Object::from_value(&namespace).unwrap();
+    live.apply(&of, namespace);
+    assert_eq!(said(&live, &by_label), [Severity::Deny]);
+}
+
+#[test]
 fn an_exemption_matches_namespace_name_and_rule_together() {
     for (exemption, exempt) in [
         (json!({ "namespaces": ["ml"] }), true),

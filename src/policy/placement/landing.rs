@@ -106,7 +106,7 @@ pub fn land(needs: &PodNeeds, view: &ClusterView, configuration: &Configuration)
     if let Some(host) = candidates.iter().find(|candidate| candidate.verdict == Verdict::NotReady) {
         return Landing::NotReady { on: host.on.clone() };
     }
-    if let Some(reason) = dra(view) {
+    if let Some(reason) = dra(view).or_else(|| partial(view)) {
         return unknown(reason);
     }
     let pins = pins(needs, configuration);
@@ -148,6 +148,15 @@ pub(super) fn dra(view: &ClusterView) -> Option<&'static str> {
     None
 }
 
+/// Kinds that have, create or serve accelerators.
+const HARDWARE: [&str; 5] = ["Node", "NodePool", "ComputeClass", "DeviceClass", "ResourceSlice"];
+
+/// Whether a live view may lack what has the accelerator, so that nothing is proven.
+fn partial(view: &ClusterView) -> Option<&'static str> {
+    let missing = HARDWARE.iter().any(|kind| view.is_partial(kind));
+    missing.then_some("not all nodes and node pools of the cluster are in view at present")
+}
+
 /// `nodeName` bypasses the scheduler: only what that node has counts.
 fn on_node(ask: &Ask<'_>, name: &str) -> Landing {
     let Some(shape) = ask.view.node(name) else {
@@ -172,7 +181,7 @@ fn on_node(ask: &Ask<'_>, name: &str) -> Landing {
         Verdict::May { reason, suspicious, .. } => {
             Landing::Unknown { reason: format!("{on} {reason}"), suspicious, known_pools: Vec::new() }
         }
-        Verdict::Lacks { lack, .. } => match dra(ask.view) {
+        Verdict::Lacks { lack, .. } => match dra(ask.view).or_else(|| partial(ask.view)) {
             Some(reason) => unknown(reason),
             None => Landing::Absent {
                 pools: vec![PoolLack { pool: on, lack }],

@@ -197,7 +197,31 @@ fn fixed(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> 
 /// Whether everything that makes metrics is in view, and the target cannot be newer than the catalogue.
 fn closed(facts: &HpaFacts<'_>, context: &Context<'_>) -> bool {
     let newer = version(facts).is_some_and(|version| version > CATALOGUED_TO);
-    !newer && (context.view.complete || context.configuration.makers_first)
+    !newer && makers_are_there(context)
+}
+
+/// Kinds whose objects make names, as far as a live cluster is watched for them.
+const MAKER_KINDS: [&str; 10] = [
+    "AutoscalingMetric",
+    "ClusterPodMonitoring",
+    "ClusterRules",
+    "ConfigMap",
+    "GlobalRules",
+    "PodMonitor",
+    "PodMonitoring",
+    "PrometheusRule",
+    "Rules",
+    "ServiceMonitor",
+];
+
+/// Whether a maker that is not in view does not exist, and none will come after the autoscaler.
+fn makers_are_there(context: &Context<'_>) -> bool {
+    (context.view.complete || context.configuration.makers_first) && !makers_may_be_missing(context)
+}
+
+/// Whether the cluster may have a maker that the view does not show at present.
+fn makers_may_be_missing(context: &Context<'_>) -> bool {
+    MAKER_KINDS.iter().any(|kind| context.view.is_partial(kind))
 }
 
 fn version(facts: &HpaFacts<'_>) -> Option<Version> {
@@ -230,7 +254,7 @@ fn near_miss(
         return Finding::note(field, usage.name, by_list(name));
     }
     let message = format!("nothing exports a metric `{name}`, and nothing in view makes it");
-    let finding = if certain && near_enough {
+    let finding = if certain && near_enough && !makers_may_be_missing(context) {
         Finding::deny(field, usage.name, message)
     } else {
         Finding::suspect(field, usage.name, message)
@@ -340,8 +364,11 @@ fn managed(object: &str, usage: &MetricUse<'_>, context: &Context<'_>) -> Option
     }
     let metric = usage.spelling.name;
     let message = format!("no AutoscalingMetric `{object}` in view exports a metric `{metric}`");
-    let finding = if context.view.is_closed("AutoscalingMetric") || context.view.complete {
+    // Even where all of them are in view: the AutoscalingMetric may be applied after the autoscaler.
+    let finding = if makers_are_there(context) {
         Finding::deny(field, usage.name, message)
+    } else if context.view.is_closed("AutoscalingMetric") {
+        Finding::suspect(field, usage.name, message)
     } else {
         Finding::note(field, usage.name, message)
     };

@@ -90,3 +90,46 @@ fn a_namespace_always_has_its_name_as_a_label() {
     let labels = ClusterView::default().namespace_labels("ml");
     assert_eq!(labels.get("kubernetes.io/metadata.name").map(String::as_str), Some("ml"));
 }
+
+#[test]
+fn a_node_leaves_its_shape_alone_and_a_heartbeat_changes_nothing() {
+    let node = |name: &str, cpu: &str, heartbeat: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Node",
+            "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "pool": "p" } },
+            "status": { "allocatable": { "cpu": cpu }, "conditions": [{ "lastHeartbeatTime": heartbeat }] },
+        })
+    };
+    let mut view = view(&[node("a", "4", "1"), node("b", "4", "1")]);
+    assert_eq!(view.node_shapes().map(|shape| shape.count).collect::<Vec<_>>(), [2]);
+    assert_eq!(view.of_kind("", "Node").count(), 0);
+    assert_eq!((view.count_of("", "Node"), view.keys_of("", "Node").count()), (2, 2));
+    assert!(view.has(&key("", "Node", None, "a")) && !view.has(&key("", "Node", None, "c")));
+    let holds = |view: &ClusterView, object: &Value| {
+        let (of, object) = Object::from_value(object).unwrap();
+        view.holds(&of, &object)
+    };
+    assert!(holds(&view, &node("a", "4", "2")));
+    assert!(!holds(&view, &node("a", "8", "2")) && !holds(&view, &node("c", "4", "2")));
+    apply(&mut view, &node("a", "8", "2"));
+    assert_eq!(view.node_shapes().count(), 2);
+}
+
+#[test]
+fn a_view_holds_an_object_of_its_version_only() {
+    let hpa = |version: &str| {
+        json!({
+            "apiVersion": format!("autoscaling/{version}"), "kind": "HorizontalPodAutoscaler",
+            "metadata": { "name": "h", "namespace": "ml", "resourceVersion": "1" },
+            "spec": { "maxReplicas": 3, "scaleTargetRef": { "kind": "Deployment", "name": "vllm" } },
+        })
+    };
+    let view = view(&[hpa("v2")]);
+    let holds = |version: &str| {
+        let (of, object) = Object::from_value(&hpa(version)).unwrap();
+        view.holds(&of, &object)
+    };
+    assert!(holds("v2") && !holds("v1"));
+    assert_eq!(view.keys_of("autoscaling", "HorizontalPodAutoscaler").count(), 1);
+    assert_eq!(view.count_of("autoscaling", "HorizontalPodAutoscaler"), 1);
+}

@@ -487,6 +487,25 @@ fn dynamic_resource_allocation_leaves_it_open() {
 }
 
 #[test]
+fn what_a_live_view_may_lack_leaves_it_open() {
+    let absent = || world().selecting(POOL, "p").node("a", &[(POOL, "p")], CPU_NODE).complete();
+    let mut on_node = world().node("cpu", &[], CPU_NODE);
+    on_node.needs.node_name = Some("cpu".to_owned());
+    for kind in ["Node", "NodePool", "ComputeClass", "DeviceClass", "ResourceSlice"] {
+        for mut world in [absent(), on_node.clone()] {
+            world.view.partial.insert(kind.to_owned());
+            world.is("unknown: not all nodes");
+        }
+    }
+    let mut other = absent();
+    other.view.partial.insert("PodMonitoring".to_owned());
+    other.is("absent");
+    let mut hosted = world().node("a", &[], GPU_NODE);
+    hosted.view.partial.insert("Node".to_owned());
+    hosted.is("present");
+}
+
+#[test]
 fn a_node_by_name_is_the_only_one_looked_at() {
     let on = |name: &str| {
         let mut world =

@@ -292,7 +292,23 @@ spec:
     let mut closed = view(&target);
     closed.closed.insert("AutoscalingMetric".to_owned());
     let findings = only(admit(&closed, &hpa("autoscaling.gke.io|vllm|running"), None, &gke));
+    assert_eq!(severity(&findings), "warn", "it may be applied after the autoscaler");
+    let makers_first = Configuration { makers_first: true, ..gke };
+    let findings = only(admit(&closed, &hpa("autoscaling.gke.io|vllm|running"), None, &makers_first));
     assert_eq!(severity(&findings), "deny");
+}
+
+#[test]
+fn a_maker_that_a_live_view_may_lack_leaves_a_near_miss_open() {
+    let mut live = view(&deployment("vllm/vllm-openai:v0.11.0"));
+    let near_miss = hpa("prometheus.googleapis.com|vllm:num_requests_runing|gauge");
+    let said = |view: &_| severity(&only(admit(view, &near_miss, None, &Configuration::default())));
+    assert_eq!(said(&live), "deny");
+    live.partial.insert("Rules".to_owned());
+    assert_eq!(said(&live), "warn");
+    live.partial.clear();
+    live.partial.insert("Node".to_owned());
+    assert_eq!(said(&live), "deny", "a node makes no metric");
 }
 
 #[test]
