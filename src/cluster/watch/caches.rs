@@ -229,6 +229,12 @@ impl Caches {
         self.ready();
     }
 
+    /// Changes of a kind were missed: it is not known until it has been listed again.
+    pub(super) fn missed(&self, kind: &'static Kind) {
+        self.lock().kinds.entry(kind.kind).or_default().listed = false;
+        self.publish();
+    }
+
     /// The account may not read a kind. Warned about once.
     pub(super) fn forbidden(&self, kind: &'static Kind, message: &str) {
         let mut inner = self.lock();
@@ -257,12 +263,20 @@ impl Caches {
         }
     }
 
-    /// An object reads as its kind, or is gone.
-    pub(super) fn readable(&self, kind: &'static Kind, key: &Key) {
-        let cured = self.lock().kinds.get_mut(kind.kind).is_some_and(|cache| cache.unreadable.remove(key));
-        if cured {
-            self.publish();
+    /// Whether some objects of a kind do not read as such.
+    pub(super) fn has_unreadable(&self, kind: &'static Kind) -> bool {
+        self.lock().kinds.get(kind.kind).is_some_and(|cache| !cache.unreadable.is_empty())
+    }
+
+    /// These objects read as their kind, or are gone.
+    pub(super) fn readable(&self, kind: &'static Kind, keys: &BTreeSet<Key>) {
+        if keys.is_empty() {
+            return;
         }
+        if let Some(cache) = self.lock().kinds.get_mut(kind.kind) {
+            cache.unreadable.retain(|key| !keys.contains(key));
+        }
+        self.publish();
     }
 
     /// Only these objects of a kind are still there.

@@ -20,8 +20,10 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 pub(super) enum Change {
     /// The object is so now.
     Apply(Box<Object>),
-    /// It is gone, or can no longer be read.
+    /// It is gone.
     Delete(Key),
+    /// It is there, but does not read as its kind; what it was before is not what it is.
+    Drop(Key),
 }
 
 /// Where objects of one kind go.
@@ -55,12 +57,11 @@ impl Feed {
         let change = match Object::read(&self.of, raw.get()) {
             Ok(mut object) => {
                 slim(&mut object);
-                self.caches.readable(self.kind, &key);
                 Change::Apply(Box::new(object))
             }
             Err(error) => {
                 self.caches.unreadable(self.kind, &key, &format!("{}: {error}", error.field));
-                Change::Delete(key.clone())
+                Change::Drop(key.clone())
             }
         };
         Some((change, key, resource_version))
@@ -69,7 +70,6 @@ impl Feed {
     /// Reads an object that was deleted.
     pub fn read_deleted(&self, raw: &RawValue) -> Option<(Change, Option<String>)> {
         let (key, resource_version) = self.head(raw)?;
-        self.caches.readable(self.kind, &key);
         Some((Change::Delete(key), resource_version))
     }
 
@@ -117,8 +117,26 @@ impl Feed {
     pub fn apply(&self, changes: Vec<Change>) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if *open {
+            // Only when they are in the view may the kind be closed again.
+            let cured = self.cured(&changes);
             self.write(changes);
+            self.caches.readable(self.kind, &cured);
         }
+    }
+
+    /// The objects that read as their kind after these changes, or are gone, of a kind in which some did not.
+    fn cured(&self, changes: &[Change]) -> BTreeSet<Key> {
+        let mut cured = BTreeSet::new();
+        if self.caches.has_unreadable(self.kind) {
+            for change in changes {
+                match change {
+                    Change::Apply(object) => cured.insert(object.key(&self.of)),
+                    Change::Delete(key) => cured.insert(key.clone()),
+                    Change::Drop(key) => cured.remove(key),
+                };
+            }
+        }
+        cured
     }
 
     fn write(&self, mut changes: Vec<Change>) {
@@ -126,7 +144,7 @@ impl Feed {
         state.read(|view, _| {
             changes.retain(|change| match change {
                 Change::Apply(object) => !view.holds(&self.of, object),
-                Change::Delete(key) => view.has(key),
+                Change::Delete(key) | Change::Drop(key) => view.has(key),
             });
         });
         let mut changes = changes.into_iter().peekable();
@@ -135,7 +153,7 @@ impl Feed {
                 for change in changes.by_ref().take(BATCH) {
                     match change {
                         Change::Apply(object) => view.apply(&self.of, *object),
-                        Change::Delete(key) => view.delete(&key),
+                        Change::Delete(key) | Change::Drop(key) => view.delete(&key),
                     }
                 }
             });

@@ -33,6 +33,8 @@ const LONGEST_WATCH: Duration = Duration::from_secs(290);
 const MARGIN: Duration = Duration::from_secs(5);
 /// After how long an account that may not read a kind is tried again.
 const FORBIDDEN: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(30) };
+/// How long a watch that has begun may be silent before it counts as caught up.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// What lasted so long has worked: the pauses after it are short again.
 const LONG_ENOUGH: Duration = Duration::from_secs(10);
 /// A watch that the API server ends sooner than this was no watch, and is not begun again at once.
@@ -102,6 +104,7 @@ impl Watch {
                 }
                 Trouble::Expired => {
                     from = None;
+                    self.caches.missed(kind);
                     backoff.next()
                 }
                 Trouble::Forbidden(message) => {
@@ -173,11 +176,22 @@ impl Watch {
         let query = wire::watch_query(&start, lasting, self.target.name.as_deref());
         let path = format!("{}?{query}", self.target.path);
         let response = wire::send(&self.client, &path, wire::accept(self.target.kind, false)).await?;
-        self.caches.contact(self.target.kind);
         let mut body = response.into_body();
         let mut lines = Lines::default();
+        // What was missed since `from` comes first. Only then is the kind known as it is now.
+        let mut first = match timeout(CATCH_UP, body.frame()).await {
+            Err(_) => {
+                self.caches.contact(self.target.kind);
+                None
+            }
+            first => Some(first),
+        };
         loop {
-            let Ok(frame) = timeout(lasting + MARGIN, body.frame()).await else {
+            let frame = match first.take() {
+                Some(frame) => frame,
+                None => timeout(lasting + MARGIN, body.frame()).await,
+            };
+            let Ok(frame) = frame else {
                 return Err(Trouble::Other("the watch fell silent".to_owned()));
             };
             let frame = match frame {
