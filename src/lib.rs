@@ -8,11 +8,16 @@
 pub mod admission;
 pub mod cli;
 pub mod cluster;
+pub mod config_file;
 #[cfg(feature = "serve")]
 pub mod controller;
 #[cfg(feature = "serve")]
 pub mod leader;
 pub mod manifest;
 pub mod policy;
+#[cfg(feature = "serve")]
+pub mod shutdown;
+#[cfg(feature = "serve")]
+pub mod telemetry;
 #[cfg(feature = "serve")]
 pub mod tls;

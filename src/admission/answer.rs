@@ -11,7 +11,7 @@ use json_patch::PatchOperation;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::counters::Counters;
+use super::counters::{Counters, Outcome};
 use super::wire::{API_VERSION, KIND, Phase, Request};
 use super::{Verdict, text};
 
@@ -64,6 +64,16 @@ pub fn write(
     verdict: Verdict,
     counters: &Counters,
 ) -> Result<Vec<u8>, serde_json::Error> {
+    write_telling(phase, request, verdict, counters).map(|(answer, _)| answer)
+}
+
+/// As [`write`], with what the answer says.
+pub(super) fn write_telling(
+    phase: Phase,
+    request: &Request<'_>,
+    verdict: Verdict,
+    counters: &Counters,
+) -> Result<(Vec<u8>, Outcome), serde_json::Error> {
     let (allowed, status, patch, mut warnings, audit) = match verdict {
         Verdict::Allow { patch, warnings, audit } => (true, None, patch, warnings, audit),
         Verdict::Deny { code, reason, message, warnings, audit } => {
@@ -104,8 +114,13 @@ pub fn write(
     if patch.is_some() {
         counters.patched.increment();
     }
+    let outcome = match (allowed, &patch) {
+        (false, _) => Outcome::Denied,
+        (true, Some(_)) => Outcome::Patched,
+        (true, None) => Outcome::Allowed,
+    };
 
-    serde_json::to_vec(&Answer {
+    let answer = serde_json::to_vec(&Answer {
         api_version: API_VERSION,
         kind: KIND,
         response: Response {
@@ -117,7 +132,8 @@ pub fn write(
             warnings,
             audit_annotations,
         },
-    })
+    })?;
+    Ok((answer, outcome))
 }
 
 /// What may be done with a patch.

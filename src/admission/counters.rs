@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::wire::{GroupVersionKind, Operation};
+
 /// A number that only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -67,6 +69,134 @@ impl Durations {
     }
 }
 
+/// How a request ended. A closed set: it becomes the label `decision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 200, allowed without a change.
+    Allowed,
+    /// 200, allowed with a patch.
+    Patched,
+    /// 200, denied.
+    Denied,
+    /// 400.
+    Malformed,
+    /// 404, 405 or 415.
+    Misdirected,
+    /// 413.
+    TooLarge,
+    /// 408.
+    SlowBody,
+    /// 429.
+    Shed,
+    /// 504.
+    Late,
+    /// 500.
+    Failed,
+}
+
+impl Outcome {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 10] = [
+        Self::Allowed,
+        Self::Patched,
+        Self::Denied,
+        Self::Malformed,
+        Self::Misdirected,
+        Self::TooLarge,
+        Self::SlowBody,
+        Self::Shed,
+        Self::Late,
+        Self::Failed,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Patched => "patched",
+            Self::Denied => "denied",
+            Self::Malformed => "malformed",
+            Self::Misdirected => "misdirected",
+            Self::TooLarge => "too_large",
+            Self::SlowBody => "slow_body",
+            Self::Shed => "shed",
+            Self::Late => "late",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether it is a decision: the request was read and answered with 200.
+    pub fn is_decision(self) -> bool {
+        matches!(self, Self::Allowed | Self::Patched | Self::Denied)
+    }
+}
+
+/// The kinds that we register for, then what any other kind is called, then what stands for a request that was not read.
+/// The label `kind` has no other values, whatever a caller sends.
+pub const KINDS: [&str; 7] =
+    ["Deployment", "StatefulSet", "LeaderWorkerSet", "HorizontalPodAutoscaler", "ScaledObject", "other", UNREAD];
+/// The operations that we register for, and the same two more.
+pub const OPERATIONS: [&str; 4] = ["CREATE", "UPDATE", "other", UNREAD];
+/// The kind and operation of a request that was refused before it was read.
+pub const UNREAD: &str = "unread";
+
+/// What a request is about, as far as it is counted: places in [`KINDS`] and [`OPERATIONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    kind: usize,
+    operation: usize,
+}
+
+impl Subject {
+    /// A request that was not read.
+    pub const UNREAD: Self = Self { kind: KINDS.len() - 1, operation: OPERATIONS.len() - 1 };
+
+    /// The subject of a request that was read.
+    pub fn of(kind: &GroupVersionKind<'_>, operation: Operation) -> Self {
+        let ours = match &*kind.group {
+            "apps" => matches!(&*kind.kind, "Deployment" | "StatefulSet"),
+            "leaderworkerset.x-k8s.io" => kind.kind == "LeaderWorkerSet",
+            "autoscaling" => kind.kind == "HorizontalPodAutoscaler",
+            "keda.sh" => kind.kind == "ScaledObject",
+            _ => false,
+        };
+        let other = KINDS.len() - 2;
+        let kind = KINDS.iter().position(|name| ours && *name == kind.kind).unwrap_or(other);
+        let other = OPERATIONS.len() - 2;
+        let operation = OPERATIONS.iter().position(|name| *name == operation.as_str()).unwrap_or(other);
+        Self { kind, operation }
+    }
+}
+
+/// Requests by kind, operation and outcome.
+#[derive(Debug, Default)]
+pub struct Requests([[[Counter; Outcome::ALL.len()]; OPERATIONS.len()]; KINDS.len()]);
+
+impl Requests {
+    /// Adds one.
+    pub fn increment(&self, subject: Subject, outcome: Outcome) {
+        let row = self.0.get(subject.kind).and_then(|operations| operations.get(subject.operation));
+        if let Some(counter) = row.and_then(|outcomes| outcomes.get(outcome as usize)) {
+            counter.increment();
+        }
+    }
+
+    /// Kind, operation, outcome and count: all that can be expected, from zero on, and of the others those that happened.
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, &'static str, Outcome, u64)> {
+        let kinds = KINDS.into_iter().zip(&self.0);
+        let pairs = kinds.flat_map(|(kind, row)| OPERATIONS.into_iter().zip(row).map(move |(op, row)| (kind, op, row)));
+        let all = pairs.flat_map(|(kind, operation, row)| {
+            Outcome::ALL.into_iter().zip(row).map(move |(outcome, counter)| (kind, operation, outcome, counter.get()))
+        });
+        // From zero, because a rate over a series that appears with its first event misses that event.
+        all.filter(|(kind, operation, outcome, count)| {
+            let registered = matches!(*operation, "CREATE" | "UPDATE") && !matches!(*kind, "other" | UNREAD);
+            let refused = *kind == UNREAD && *operation == UNREAD && !outcome.is_decision();
+            *count > 0 || refused || (registered && outcome.is_decision())
+        })
+    }
+}
+
 /// Everything that is counted from the first byte of a review's body to its answer.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -82,6 +212,8 @@ pub struct Counters {
     pub warnings_shortened: Counter,
     /// Audit annotations left out because the API server would not take their key.
     pub audit_annotations_dropped: Counter,
+    /// Every request once, by what it was about and how it ended.
+    pub requests: Requests,
     /// How long the requests that got a decision took.
     pub durations: Durations,
     /// 400: no review that we can read, or a body that ended early.
@@ -103,6 +235,38 @@ pub struct Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn kind(group: &'static str, kind: &'static str) -> GroupVersionKind<'static> {
+        GroupVersionKind { group: group.into(), version: "v1".into(), kind: kind.into() }
+    }
+
+    #[test]
+    fn no_caller_can_make_a_new_value_of_a_label() {
+        let requests = Requests::default();
+        let before = requests.rows().count();
+        for of in [kind("", "Pod"), kind("evil.example", "Deployment"), kind("apps", "x\"}"), kind("", "other")] {
+            requests.increment(Subject::of(&of, Operation::Connect), Outcome::Denied);
+        }
+        requests.increment(Subject::of(&kind("", UNREAD), Operation::Create), Outcome::Allowed);
+        let rows: Vec<_> = requests.rows().filter(|row| row.3 > 0).collect();
+        assert_eq!(rows, [("other", "CREATE", Outcome::Allowed, 1), ("other", "other", Outcome::Denied, 4)]);
+        assert_eq!(requests.rows().count(), before + 2);
+    }
+
+    #[test]
+    fn what_can_be_expected_is_there_from_zero() {
+        let requests = Requests::default();
+        assert!(requests.rows().any(|row| row == ("HorizontalPodAutoscaler", "CREATE", Outcome::Denied, 0)));
+        assert!(requests.rows().any(|row| row == (UNREAD, UNREAD, Outcome::Shed, 0)));
+        requests.increment(Subject::UNREAD, Outcome::Shed);
+        let of = Subject::of(&kind("leaderworkerset.x-k8s.io", "LeaderWorkerSet"), Operation::Update);
+        requests.increment(of, Outcome::Late);
+        assert!(requests.rows().any(|row| row == (UNREAD, UNREAD, Outcome::Shed, 1)));
+        assert!(requests.rows().any(|row| row == ("LeaderWorkerSet", "UPDATE", Outcome::Late, 1)));
+        for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, place, "{outcome:?}");
+        }
+    }
 
     #[test]
     fn durations_are_cumulative_and_the_longest_are_in_the_total_alone() {

@@ -10,6 +10,7 @@
 
 pub mod answer;
 pub mod counters;
+pub mod finding_counts;
 pub mod json_guard;
 pub mod limits;
 pub mod oracle;
@@ -26,6 +27,7 @@ mod text;
 mod tests;
 
 pub use counters::Counters;
+pub use finding_counts::FindingCounts;
 pub use limits::Limits;
 pub use routes::{router, router_counting};
 pub use wire::{BadRequest, GroupVersionKind, GroupVersionResource, Operation, Phase, Request, Review};

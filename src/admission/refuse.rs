@@ -7,7 +7,7 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::counters::Counters;
+use super::counters::{Counters, Outcome};
 
 /// Why a request got no decision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,16 +77,30 @@ impl Refusal {
         }
     }
 
+    /// What this refusal is counted as.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::UnknownPath | Self::Method | Self::ContentType | Self::ContentEncoding => Outcome::Misdirected,
+            Self::TooLarge { .. } => Outcome::TooLarge,
+            Self::Truncated | Self::Malformed(_) => Outcome::Malformed,
+            Self::SlowBody => Outcome::SlowBody,
+            Self::Busy => Outcome::Shed,
+            Self::Late => Outcome::Late,
+            Self::Failed => Outcome::Failed,
+        }
+    }
+
     /// Adds one where this refusal is counted.
     pub fn count(&self, counters: &Counters) {
-        match self {
-            Self::UnknownPath | Self::Method | Self::ContentType | Self::ContentEncoding => &counters.misdirected,
-            Self::TooLarge { .. } => &counters.too_large,
-            Self::Truncated | Self::Malformed(_) => &counters.malformed,
-            Self::SlowBody => &counters.slow_bodies,
-            Self::Busy => &counters.shed,
-            Self::Late => &counters.late,
-            Self::Failed => &counters.panics,
+        match self.outcome() {
+            Outcome::Misdirected => &counters.misdirected,
+            Outcome::TooLarge => &counters.too_large,
+            Outcome::Malformed => &counters.malformed,
+            Outcome::SlowBody => &counters.slow_bodies,
+            Outcome::Shed => &counters.shed,
+            Outcome::Late => &counters.late,
+            Outcome::Failed => &counters.panics,
+            Outcome::Allowed | Outcome::Patched | Outcome::Denied => return,
         }
         .increment();
     }

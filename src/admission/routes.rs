@@ -1,6 +1,6 @@
 //! `POST /mutate` and `POST /validate`: the order of the checks, and the thread on which a decision runs.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::{self, Held, Unread};
-use super::counters::Counters;
+use super::counters::{Counters, Outcome, Subject};
 use super::limits::Limits;
 use super::refuse::Refusal;
 use super::registration::{MUTATING_PATH, VALIDATING_PATH};
@@ -70,8 +70,15 @@ struct Gate {
 impl Gate {
     async fn handle(&self, phase: Phase, request: axum::extract::Request) -> Response {
         let start = Instant::now();
-        match self.answer(phase, request, start).await {
-            Ok(bytes) => {
+        let subject = Arc::new(OnceLock::new());
+        let answer = self.answer(phase, request, start, &subject).await;
+        let outcome = match &answer {
+            Ok((_, outcome)) => *outcome,
+            Err(unread) => unread.refusal.outcome(),
+        };
+        self.counters.requests.increment(subject.get().copied().unwrap_or(Subject::UNREAD), outcome);
+        match answer {
+            Ok((bytes, _)) => {
                 self.counters.durations.observe(start.elapsed());
                 let mut response = Response::new(Body::from(bytes));
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -82,7 +89,13 @@ impl Gate {
     }
 
     /// The order matters: what costs nothing to check comes first, and nothing is read for a request without a place.
-    async fn answer(&self, phase: Phase, request: axum::extract::Request, start: Instant) -> Result<Vec<u8>, Unread> {
+    async fn answer(
+        &self,
+        phase: Phase,
+        request: axum::extract::Request,
+        start: Instant,
+        subject: &Arc<OnceLock<Subject>>,
+    ) -> Result<(Vec<u8>, Outcome), Unread> {
         let (head, body) = request.into_parts();
         let deadline = start + self.limits.time_for(head.uri.query());
         let place = Arc::clone(&self.requests).try_acquire_owned().map_err(|_| Refusal::Busy);
@@ -92,7 +105,8 @@ impl Gate {
         };
         let arrives_by = deadline.min(start + self.limits.body_timeout);
         let held = body::read(&head.headers, body, self.limits.max_body_bytes, &self.bytes, arrives_by).await?;
-        self.decide(phase, held, place, deadline).await.map_err(|refusal| Unread { refusal, close: false })
+        let decided = self.decide(phase, held, place, deadline, Arc::clone(subject)).await;
+        decided.map_err(|refusal| Unread { refusal, close: false })
     }
 
     /// Decides on a thread that may block. Everything the work holds goes along with it, so a decision that comes too
@@ -103,7 +117,8 @@ impl Gate {
         held: Held,
         place: OwnedSemaphorePermit,
         deadline: Instant,
-    ) -> Result<Vec<u8>, Refusal> {
+        subject: Arc<OnceLock<Subject>>,
+    ) -> Result<(Vec<u8>, Outcome), Refusal> {
         let turn = timeout_at(deadline, Arc::clone(&self.decisions).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else { return Err(Refusal::Late) };
         let large = if held.bytes.len() > LARGE_TREE && phase == Phase::Mutating {
@@ -118,12 +133,14 @@ impl Gate {
         let work = tokio::task::spawn_blocking(move || {
             let _held_until_the_end = (place, turn, large);
             let mut request = Review::parse(&held.bytes).map_err(|bad| Refusal::Malformed(bad.to_string()))?;
+            // Told before the decision, which may panic or come too late.
+            let _ = subject.set(Subject::of(&request.kind, request.operation));
             request.deadline = Some(deadline.into_std());
             let verdict = match phase {
                 Phase::Mutating => decide.mutate(&request),
                 Phase::Validating => decide.validate(&request),
             };
-            answer::write(phase, &request, verdict, &counters).map_err(|_| Refusal::Failed)
+            answer::write_telling(phase, &request, verdict, &counters).map_err(|_| Refusal::Failed)
         });
         match timeout_at(deadline, work).await {
             Ok(Ok(answer)) => answer,
@@ -136,6 +153,7 @@ impl Gate {
     async fn turn_away(&self, refusal: Refusal, request: axum::extract::Request) -> Response {
         let (head, body) = request.into_parts();
         let unread = self.discard(refusal, &head.headers, body).await;
+        self.counters.requests.increment(Subject::UNREAD, unread.refusal.outcome());
         self.refused(&unread.refusal, unread.close)
     }
 

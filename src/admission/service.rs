@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Decide, Operation, Request, Verdict};
+use super::{Decide, FindingCounts, Operation, Request, Verdict};
 use crate::cluster::State;
 use crate::policy::decision::Decision;
 use crate::policy::facts::{Context, MOST_METRICS, Stage};
@@ -20,6 +20,7 @@ use crate::policy::workload;
 #[derive(Debug, Clone)]
 pub struct Service {
     state: Arc<State>,
+    findings: Arc<FindingCounts>,
 }
 
 // === impl Service ===
@@ -27,7 +28,14 @@ pub struct Service {
 impl Service {
     /// Decides by that state.
     pub fn new(state: Arc<State>) -> Self {
-        Self { state }
+        Self { state, findings: Arc::default() }
+    }
+
+    /// Counts what the rules find into `findings`.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Arc<FindingCounts>) -> Self {
+        self.findings = findings;
+        self
     }
 }
 
@@ -74,6 +82,7 @@ impl Decide for Service {
         if update && old.is_none() {
             decision.soften();
         }
+        self.findings.add(&decision);
         log(request, &decision);
         verdict(&decision, unjudged(&object))
     }

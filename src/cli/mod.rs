@@ -21,6 +21,8 @@ mod controller;
 #[cfg(feature = "serve")]
 mod manifests;
 #[cfg(feature = "serve")]
+mod serve;
+#[cfg(feature = "serve")]
 mod try_folder;
 #[cfg(feature = "serve")]
 mod webhook;

@@ -1,136 +1,209 @@
 //! `scalegate webhook`: serves the admission webhook.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio_util::sync::CancellationToken;
 
-use super::world::{read_cluster, read_configuration};
-use super::{Colour, EXIT_OK};
-use crate::admission::service::Service;
-use crate::admission::{Limits, router};
-use crate::cluster::State;
-use crate::policy::view::ClusterView;
-use crate::tls::files::POLL;
-use crate::tls::{
-    CertificateCounters, CertificateFiles, LiveCertificate, LiveConfig, ServeSettings, secret, serve, server_config,
+use super::EXIT_OK;
+use super::serve::{
+    Certificate, CertificateArgs, ClusterArgs, LimitArgs, Process, ProcessArgs, RegistrationArgs, duration,
+    watch_registration,
 };
+use super::world::read_cluster;
+use crate::admission::service::Service;
+use crate::admission::{Counters, FindingCounts, router_counting};
+use crate::cluster::State;
+use crate::cluster::watch::{self, Caches};
+use crate::config_file::Follower;
+use crate::policy::configuration::Configuration;
+use crate::policy::view::ClusterView;
+use crate::telemetry::Metrics;
+use crate::telemetry::prometheus::{Family, row};
+use crate::tls::{ConnectionCounters, serve};
 
 /// How often the view is told the time; ages that matter are minutes.
 const CLOCK: Duration = Duration::from_secs(10);
+/// How often it is looked whether everything is there that a decision needs.
+const START_POLL: Duration = Duration::from_millis(100);
+/// Handshakes that the kernel keeps for us while we are busy.
+const BACKLOG: u32 = 1024;
 
 #[derive(Debug, Args)]
-#[command(override_usage = "scalegate webhook --cluster FILE --tls-cert FILE --tls-key FILE [OPTIONS]")]
-#[command(after_help = "Example:
+#[command(
+    override_usage = "scalegate webhook --tls-cert FILE --tls-key FILE [OPTIONS]\n       scalegate webhook --tls-secret NAME [OPTIONS]"
+)]
+#[command(after_help = "Examples:
   scalegate certs
+  scalegate webhook --tls-cert certs/dev/tls.crt \\
+      --tls-key certs/dev/tls.key
+      over the cluster of KUBECONFIG
   scalegate webhook --cluster cluster.yaml \\
-      --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key")]
+      --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key
+      over a saved picture of one")]
 pub(super) struct WebhookArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// The certificate chain, PEM.
-    #[arg(long, value_name = "FILE", required_unless_present = "tls_secret", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// The certificate's key, PEM.
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// Take the certificate from this Secret, which `scalegate controller` writes, in place of files.
-    #[arg(long, value_name = "NAME", requires = "namespace", conflicts_with_all = ["tls_cert", "client_ca"])]
-    tls_secret: Option<String>,
-    /// Namespace of that Secret.
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
-    /// Seconds between two looks at the certificate files.
-    #[arg(long, default_value_t = POLL.as_secs(), value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    tls_poll: u64,
-    /// Serve only clients with a certificate of this authority, PEM.
-    #[arg(long, value_name = "FILE")]
-    client_ca: Option<PathBuf>,
-    /// What is known about the cluster: a snapshot, or what `kubectl get -o yaml` printed.
-    #[arg(long, value_name = "FILE")]
-    cluster: PathBuf,
-    /// The administrator's Configuration.
+    /// The administrator's Configuration, followed while it changes. Until it is valid for the first time, nothing is
+    /// served; later an invalid one leaves the one before in force.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Seconds that everything is still served after SIGTERM, so that no client meets a closed port.
-    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
-    quiet_period: u64,
+    /// How often that file is looked at.
+    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
+    config_poll: Duration,
+    #[command(flatten)]
+    certificate: CertificateArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    registration: RegistrationArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
-    let WebhookArgs { listen, cluster, config, quiet_period, .. } = args;
-    let colour = Colour::Auto.enabled(std::io::stderr().is_terminal());
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
-    let configuration = config.as_deref().map(read_configuration).transpose().context("--config")?.unwrap_or_default();
-    let mut view: ClusterView = read_cluster(cluster).context("--cluster")?;
+    // What cannot be used is said before anything begins.
+    let mut view = match &args.cluster.cluster {
+        Some(path) => read_cluster(path).context("--cluster")?,
+        None => ClusterView::default(),
+    };
     view.now = now();
-    let state = State::new(view, configuration);
-    let router = router(Arc::new(Service::new(Arc::clone(&state))), Limits::default());
-    let settings = ServeSettings { quiet_period: Duration::from_secs(*quiet_period), ..ServeSettings::default() };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("cannot listen on --listen {listen}; give an address of this machine and a port that is free")
-        })?;
-        let tls = certificate(args).await?;
-        // Answers of the metrics APIs grow old while we serve.
-        let clock = tokio::spawn(async move {
-            let mut tick = tokio::time::interval(CLOCK);
-            loop {
-                tick.tick().await;
-                state.set_now(now());
-            }
+    let certificate = args.certificate.load()?;
+    Process::run(&args.process, |process| serve_webhook(args, process, view, certificate))?;
+    Ok(EXIT_OK)
+}
+
+async fn serve_webhook(
+    args: &WebhookArgs,
+    process: Process,
+    view: ClusterView,
+    certificate: Certificate,
+) -> anyhow::Result<()> {
+    let Process { shutdown, readiness, metrics } = process;
+    let ending = &shutdown.draining;
+    let client = args.cluster.client().await?;
+    // Taken now, so that a port that is not free is said at once; nobody is answered before decisions can be made.
+    let socket = bind(args.listen).with_context(|| {
+        format!("cannot listen on --listen {}; give an address of this machine and a port that is free", args.listen)
+    })?;
+    let state = State::new(view, Configuration::default());
+    // Everything that runs beside the server, until the server has ended.
+    let beside = CancellationToken::new();
+    let _ends_with_us = beside.clone().drop_guard();
+
+    let mut conditions: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>> = Vec::new();
+    if let Some(path) = &args.config {
+        let follower = Follower::new(path, Arc::clone(&state));
+        let reloads = follower.reloads();
+        let help = "Changes of the configuration file by what became of them";
+        let family = Family { name: "configuration_reloads", help, labels: &["result"], seconds: false };
+        metrics.counters(family, move || {
+            reloads.rows().into_iter().map(|(result, count)| row(&[result], count)).collect()
         });
-        tracing::info!(address = %listener.local_addr()?, "serving");
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let shutdown = async {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            tracing::info!("draining");
-        };
-        serve(listener, tls, router, settings, shutdown).await?;
-        clock.abort();
-        anyhow::Ok(EXIT_OK)
-    })
+        let seen = Arc::clone(&follower);
+        let waits = || vec!["a valid configuration (--config)".to_owned()];
+        conditions.push(Box::new(move || if seen.has_one() { Vec::new() } else { waits() }));
+        tokio::spawn(follower.follow(args.config_poll, beside.clone()));
+    }
+    let (live, tls) = (Arc::clone(&certificate.live), certificate.tls.clone());
+    certificate.follow(client.as_ref(), &args.registration.namespace, &metrics, beside.clone())?;
+    let there = Arc::clone(&live);
+    conditions.push(Box::new(move || if there.is_there() { Vec::new() } else { vec!["a certificate".to_owned()] }));
+    match &client {
+        Some(client) => {
+            let caches = watch::start(client.clone(), Arc::clone(&state), beside.clone());
+            export_caches(&metrics, &caches);
+            conditions.push(Box::new(move || caches.not_ready().iter().map(|line| without_cause(line)).collect()));
+        }
+        None => drop(tokio::spawn(tell_time(Arc::clone(&state), beside.clone()))),
+    }
+
+    let (counters, findings) = (Arc::new(Counters::default()), Arc::new(FindingCounts::default()));
+    let connections = Arc::new(ConnectionCounters::default());
+    metrics.admission(&counters, &findings);
+    metrics.panics(&counters, &connections);
+    metrics.connections(&connections);
+
+    let conditions: Arc<[_]> = conditions.into();
+    let waits = Arc::clone(&conditions);
+    readiness.require(move || waits.iter().flat_map(|condition| condition()).collect());
+    let serving = CancellationToken::new();
+    let seen = serving.clone();
+    // Opens the way only after every other condition has been added.
+    readiness.require(move || if seen.is_cancelled() { Vec::new() } else { vec!["the webhook's port".to_owned()] });
+    // Without all of it a decision could be wrong, and a refused connection fails open.
+    while conditions.iter().any(|condition| !condition().is_empty()) {
+        tokio::select! { () = ending.cancelled() => return Ok(()), () = tokio::time::sleep(START_POLL) => {} }
+    }
+
+    let service = Service::new(state).with_findings(findings);
+    let router = router_counting(Arc::new(service), args.limits.limits(), counters);
+    let listener: TcpListener = socket.listen(BACKLOG).with_context(|| format!("--listen {}", args.listen))?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "serving");
+    if let Some(client) = &client {
+        let (where_we_are, told) = ((address, live), (&*readiness, &*metrics));
+        watch_registration(client, &args.registration, where_we_are, told, &beside);
+    }
+    serving.cancel();
+    serve(listener, tls, router, args.limits.settings(connections), ending.cancelled()).await?;
+    Ok(())
+}
+
+fn export_caches(metrics: &Metrics, caches: &Arc<Caches>) {
+    let family = |name, help, seconds| Family { name, help, labels: &["kind"], seconds };
+    let read = Arc::clone(caches);
+    metrics.gauges(family("cache_objects", "Objects that are known of each kind", false), move || {
+        read.rows().into_iter().map(|cache| row(&[&cache.kind], cache.objects)).collect()
+    });
+    let read = Arc::clone(caches);
+    let help = "Time since the API server was last heard of about each kind";
+    metrics.gauges(family("cache_age", help, true), move || {
+        read.rows().into_iter().map(|cache| (vec![cache.kind], cache.age_seconds)).collect()
+    });
+    let read = Arc::clone(caches);
+    let help = "Objects of each kind that could not be read, and are not known";
+    metrics.gauges(family("cache_unreadable_objects", help, false), move || {
+        read.rows().into_iter().map(|cache| row(&[&cache.kind], cache.unreadable)).collect()
+    });
+}
+
+/// What is waited for, without the API server's words about why, which are in the log and no business of a stranger.
+fn without_cause(line: &str) -> String {
+    line.split_once(": ").map_or(line, |(what, _)| what).to_owned()
+}
+
+/// Takes the port without answering on it.
+fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As every listener does: a restart need not wait for the connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Answers of the metrics APIs grow old while we serve.
+async fn tell_time(state: Arc<State>, cancel: CancellationToken) {
+    loop {
+        state.set_now(now());
+        tokio::select! { () = cancel.cancelled() => return, () = tokio::time::sleep(CLOCK) => {} }
+    }
 }
 
 /// Seconds since the epoch.
 fn now() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(seconds(SystemTime::now())).unwrap_or(i64::MAX)
 }
 
-/// The TLS settings, and whoever keeps them current in the background.
-async fn certificate(args: &WebhookArgs) -> anyhow::Result<LiveConfig> {
-    let counters = Arc::<CertificateCounters>::default();
-    let WebhookArgs { tls_cert, tls_key, tls_secret, namespace, client_ca, tls_poll, .. } = args;
-    if let (Some(name), Some(namespace)) = (tls_secret, namespace) {
-        let client = kube::Client::try_default()
-            .await
-            .context("--tls-secret: cannot find an API server; run in a pod, or set KUBECONFIG")?;
-        let live = LiveCertificate::none_yet();
-        let tls = server_config(Arc::clone(&live), None)?;
-        let (name, namespace) = (name.clone(), namespace.clone());
-        tokio::spawn(async move { secret::follow(client, &namespace, &name, live, counters).await });
-        return Ok(tls.into());
-    }
-    let (Some(chain), Some(key)) = (tls_cert.clone(), tls_key.clone()) else {
-        bail!("give --tls-cert with --tls-key, or --tls-secret with --namespace");
-    };
-    let files = CertificateFiles { chain, key, client_ca: client_ca.clone() };
-    let loaded = files.load().context(
-        "--tls-cert, --tls-key, --client-ca: give files that were issued together; `scalegate certs` makes development \
-         certificates",
-    )?;
-    let tls = loaded.tls.clone();
-    tokio::spawn(files.follow(loaded, Duration::from_secs(*tls_poll), counters));
-    Ok(tls)
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

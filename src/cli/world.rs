@@ -12,6 +12,7 @@ use anyhow::{Context as _, bail};
 use super::InputArgs;
 use super::report::{Located, Place};
 use crate::cluster::snapshot;
+use crate::config_file;
 use crate::manifest::load::{self, Loaded};
 use crate::manifest::{self, Document, Problem, ProblemSeverity, schema};
 use crate::policy::configuration::{self, Configuration};
@@ -96,22 +97,7 @@ impl WorldOptions {
 /// # Errors
 /// When it cannot be read, or any key or value is wrong; every problem is listed with its line.
 pub fn read_configuration(path: &Path) -> anyhow::Result<Configuration> {
-    let file = read_file(path)?;
-    let [document] = file.documents.as_slice() else {
-        bail!("{}: must hold exactly one Configuration document, has {}", path.display(), file.documents.len());
-    };
-    configuration::read_with(&document.value, &rules::ids()).map_err(|problems| {
-        let lines: Vec<String> = problems
-            .iter()
-            .map(|problem| {
-                let (line, column) =
-                    document.at(&problem.field).map_or((1, 1), |span| document.line_column(span.start));
-                let hint = problem.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-                format!("{}:{line}:{column}: {}: {}{hint}", path.display(), problem.field, problem.message)
-            })
-            .collect();
-        anyhow::anyhow!("{}", lines.join("\n"))
-    })
+    Ok(config_file::read(path)?)
 }
 
 /// Reads a snapshot, or the objects that kubectl printed, into a view.

@@ -1,6 +1,8 @@
 //! What is known about a cluster, and where it comes from.
 
 #[cfg(feature = "serve")]
+pub mod registered;
+#[cfg(feature = "serve")]
 pub mod secret;
 pub mod snapshot;
 #[cfg(feature = "serve")]

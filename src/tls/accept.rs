@@ -24,6 +24,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -147,6 +148,22 @@ pub async fn serve(
     if tls.current().alpn_protocols != [ALPN] {
         return Err(ServeError::Alpn);
     }
+    serve_with(listener, Some(tls), router, settings, shutdown).await;
+    Ok(())
+}
+
+/// As [`serve`], without TLS: for a port of its own that tells nothing which is worth hiding.
+pub async fn serve_plain(listener: TcpListener, router: Router, settings: ServeSettings, shutdown: impl Future) {
+    serve_with(listener, None, router, settings, shutdown).await;
+}
+
+async fn serve_with(
+    listener: TcpListener,
+    tls: Option<LiveConfig>,
+    router: Router,
+    settings: ServeSettings,
+    shutdown: impl Future,
+) {
     let (step, seen) = watch::channel(Step::Serving);
     let tasks = TaskTracker::new();
     let slots = Arc::new(Semaphore::new(settings.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
@@ -172,12 +189,12 @@ pub async fn serve(
         step.send_replace(Step::Cutting);
         tasks.wait().await;
     }
-    Ok(())
 }
 
 /// What all connections share.
 struct Shared {
-    tls: LiveConfig,
+    // None: plain HTTP.
+    tls: Option<LiveConfig>,
     router: Router,
     settings: ServeSettings,
     step: watch::Receiver<Step>,
@@ -258,14 +275,14 @@ impl Drop for Open<'_> {
 
 /// One connection from handshake to end.
 async fn connection(stream: TcpStream, shared: Arc<Shared>, _slot: OwnedSemaphorePermit) {
-    let Shared { tls, router, settings, step, waiting } = &*shared;
-    let counters = &settings.counters;
+    let counters = &shared.settings.counters;
     let _open = Open::new(&counters.open);
-    let mut step = step.clone();
     // A small answer goes out at once. A failure here is seen again at the first read.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = &shared.tls else { return exchange(stream, &shared).await };
 
-    let handshake = timeout(settings.handshake_timeout, TlsAcceptor::from(tls.current()).accept(stream));
+    let mut step = shared.step.clone();
+    let handshake = timeout(shared.settings.handshake_timeout, TlsAcceptor::from(tls.current()).accept(stream));
     let stream = tokio::select! {
         done = handshake => match done {
             Ok(Ok(stream)) => stream,
@@ -281,7 +298,14 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>, _slot: OwnedSemaphor
         },
         _ = step.wait_for(|step| *step >= Step::Draining) => return,
     };
+    exchange(stream, &shared).await;
+}
 
+/// Requests and answers over one connection, to its end.
+async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: &Shared) {
+    let Shared { router, settings, step, waiting, .. } = shared;
+    let counters = &settings.counters;
+    let mut step = step.clone();
     let stage = Arc::new(Stage::default());
     let guarded = Guard::new(stream, Arc::clone(&stage), settings.head_timeout, settings.write_timeout);
     let ending = step.clone();

@@ -9,6 +9,7 @@
 pub mod accept;
 pub mod certificate;
 pub mod development;
+pub mod dial;
 pub mod files;
 pub mod secret;
 
@@ -19,7 +20,7 @@ mod waiting;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use accept::{ConnectionCounters, ServeError, ServeSettings, serve};
+pub use accept::{ConnectionCounters, ServeError, ServeSettings, serve, serve_plain};
 pub use certificate::{CertificateCounters, CertificateError, LiveCertificate, LiveConfig, Pair, server_config};
 pub use development::{DevCa, Issued};
 pub use files::CertificateFiles;

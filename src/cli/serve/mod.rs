@@ -1,0 +1,15 @@
+//! What the commands that serve a cluster share: flags, and the process around what they do.
+//!
+//! ```text
+//! Process::run ── log, signals, admin port ──> the command ── draining ──> end
+//! ```
+
+mod args;
+mod certificate;
+mod process;
+mod registration;
+
+pub(super) use args::{ClusterArgs, LimitArgs, ProcessArgs, RegistrationArgs, duration};
+pub(super) use certificate::{Certificate, CertificateArgs};
+pub(super) use process::Process;
+pub(super) use registration::watch_registration;
