@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::de::null_default;
-use super::{IntOrString, ObjectMeta, Quantity};
+use super::{Condition, IntOrString, ObjectMeta, Quantity};
 
 /// A Service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,18 @@ pub struct ApiService {
     /// Who serves it.
     #[serde(deserialize_with = "null_default")]
     pub spec: ApiServiceSpec,
+    /// Whether it is reached.
+    #[serde(deserialize_with = "null_default")]
+    pub status: ApiServiceStatus,
+}
+
+/// `status` of an APIService.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ApiServiceStatus {
+    /// `Available` says whether the API server reaches the server behind it.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 /// `spec` of an APIService.

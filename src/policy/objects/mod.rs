@@ -4,6 +4,7 @@
 //! skipped while reading, so a large object costs what the rules need of it; nothing here is ever written back.
 
 mod autoscaler;
+mod condition;
 mod de;
 mod meta;
 mod misc;
@@ -18,6 +19,7 @@ pub use autoscaler::{
     Behavior, CrossReference, Hpa, HpaStatus, MetricIdentifier, MetricSpec, MetricTarget, MultidimPodAutoscaler,
     NamedSource, ObjectSource, PodsSource, ResourceSource, ScaledObject, ScalingPolicy, ScalingRules, Trigger,
 };
+pub use condition::{Condition, seconds};
 pub use meta::{LabelSelector, ObjectMeta, OwnerReference, SelectorRequirement};
 pub use misc::{ApiService, ConfigMap, Namespace, ResourceQuota, Service, ServicePort};
 pub use monitoring::{

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::de::null_default;
-use super::{LabelSelector, ObjectMeta, PodTemplate};
+use super::{Condition, LabelSelector, ObjectMeta, PodTemplate};
 
 /// The kinds of workload that scalegate knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,6 +103,9 @@ pub struct WorkloadStatus {
     pub ready_replicas: i64,
     /// The generation that the controller has seen.
     pub observed_generation: Option<i64>,
+    /// Conditions.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
 }
 
 #[derive(Deserialize)]

@@ -46,6 +46,7 @@ pub(crate) fn workload() -> Workload {
         pods: Vec::new(),
         config_maps: BTreeSet::new(),
         grace_seconds: 30,
+        ready_since: None,
     }
 }
 

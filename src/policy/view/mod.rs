@@ -126,7 +126,8 @@ impl ClusterView {
             self.makers.insert(key.clone(), makers);
         }
         if let Object::Workload(object) = &entry.object {
-            let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+            let mut read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+            read.follow(self.workloads.get(key), self.now);
             self.insert_workload(key, read);
         }
         put(&mut self.names, &key.name, key);
@@ -151,7 +152,8 @@ impl ClusterView {
             .collect();
         for key in dependent {
             if let Some(Entry { object: Object::Workload(object), .. }) = self.objects.get(&key) {
-                let read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+                let mut read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
+                read.follow(self.workloads.get(&key), self.now);
                 self.insert_workload(&key, read);
             }
         }

@@ -7,6 +7,7 @@ mod evidence;
 mod flags;
 mod image;
 mod port;
+mod readiness;
 mod resources;
 mod shell;
 
@@ -52,6 +53,10 @@ pub struct Workload {
     pub config_maps: BTreeSet<String>,
     /// Seconds that its pods have to end in; 30 when the template does not say.
     pub grace_seconds: i64,
+    /// Since when its rollout is complete and its pods are Ready, in seconds since the epoch. From the status of a Deployment
+    /// or LeaderWorkerSet; for a StatefulSet, when a watch first saw it so. `None` when they are not, or nobody knows since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_since: Option<i64>,
 }
 
 /// Whether the workload runs a server whose metrics are known.
@@ -238,6 +243,18 @@ impl Workload {
         };
         seen && self.status.replicas > 0 && self.status.updated_replicas >= self.status.replicas
     }
+
+    /// Whether the rollout is complete and pods of it are Ready.
+    pub fn serves(&self) -> bool {
+        self.settled() && self.status.ready_replicas > 0
+    }
+
+    /// Takes over what is known about its readiness from the state before, at the time `now`; 0 when nobody has a clock. A
+    /// status does not tell everything: that of a StatefulSet has no times, and a Deployment that was scaled to zero counts
+    /// as available.
+    pub(super) fn follow(&mut self, before: Option<&Self>, now: i64) {
+        readiness::follow(self, before, now);
+    }
 }
 
 /// Keys under this prefix belong on the workload, not on its pods. `status.scalegate.dev/` is another prefix.
@@ -271,6 +288,7 @@ pub fn read<'a>(object: &WorkloadObject, config_map: &dyn Fn(&str) -> Option<&'a
         pods: pods(object, template_path, group),
         config_maps,
         grace_seconds: object.template.spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE),
+        ready_since: readiness::told_by(object),
     }
 }
 
