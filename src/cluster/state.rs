@@ -34,6 +34,11 @@ impl State {
         self.changes.send_modify(|count| *count += 1);
     }
 
+    /// Changes the view without waking anybody: for what followers need not act upon, such as the age of an answer.
+    pub fn update_quietly(&self, change: impl FnOnce(&mut ClusterView)) {
+        change(&mut self.view.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Tells the view the time, which wakes nobody.
     pub fn set_now(&self, now: i64) {
         self.view.write().unwrap_or_else(PoisonError::into_inner).now = now;
