@@ -16,6 +16,7 @@ pub mod inject;
 pub mod judge;
 pub mod objects;
 pub mod placement;
+pub mod presence;
 pub mod render;
 pub mod rules;
 pub mod settings;

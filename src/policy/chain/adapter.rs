@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::super::configuration::{BackendKind, Configuration};
-use super::super::view::ClusterView;
+use super::super::objects::ApiService;
+use super::super::view::{ClusterView, MetricApi};
 use super::MakerKind;
 
 /// The adapter behind a metrics API.
@@ -45,6 +46,52 @@ pub fn external(view: &ClusterView, configuration: &Configuration) -> Adapter {
         BackendKind::Keda => Adapter::Keda,
         BackendKind::GkeManaged => gke_managed(),
     })
+}
+
+/// A metrics API as its APIServices register it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Who serves it.
+    pub adapter: Adapter,
+    /// The version to ask, as the HPA controller prefers it.
+    pub version: &'static str,
+    /// Why the API server does not reach it, when it says so: the condition's reason.
+    pub unavailable: Option<String>,
+}
+
+/// Versions of `custom.metrics.k8s.io` and `external.metrics.k8s.io` that the HPA controller knows, the preferred one first
+/// (`k8s.io/metrics`, `custom_metrics` and `external_metrics`).
+const CUSTOM_VERSIONS: &[&str] = &["v1beta2", "v1beta1"];
+const EXTERNAL_VERSIONS: &[&str] = &["v1beta1"];
+
+/// How a metrics API is registered. `None` when no APIService in view registers it in a version that is asked: a
+/// configured adapter is no evidence that there is one.
+pub fn served(view: &ClusterView, api: MetricApi) -> Option<Served> {
+    let (group, versions) = match api {
+        MetricApi::Custom => ("custom.metrics.k8s.io", CUSTOM_VERSIONS),
+        MetricApi::External => ("external.metrics.k8s.io", EXTERNAL_VERSIONS),
+    };
+    let named = |version: &&'static str| {
+        view.api_services()
+            .find(|service| service.metadata.name == format!("{version}.{group}"))
+            .map(|found| (*version, found))
+    };
+    let registered: Vec<(&'static str, &ApiService)> = versions.iter().filter_map(named).collect();
+    let (version, service) =
+        registered.iter().find(|(_, service)| unavailable(service).is_none()).or(registered.first())?;
+    let adapter = |service: &ApiService| {
+        let server = service.spec.service.as_ref();
+        server.map_or(Adapter::Unknown, |server| of_service(&server.namespace, &server.name))
+    };
+    let adapters: BTreeSet<Adapter> = registered.iter().map(|(_, service)| adapter(service)).collect();
+    let adapter = if adapters.len() == 1 { adapter(service) } else { Adapter::Unknown };
+    Some(Served { adapter, version, unavailable: unavailable(service) })
+}
+
+/// The reason that an APIService gives for not being reached.
+fn unavailable(service: &ApiService) -> Option<String> {
+    let condition = service.status.conditions.iter().find(|condition| condition.kind == "Available")?;
+    (condition.status == "False").then(|| condition.reason.clone())
 }
 
 fn gke_managed() -> Adapter {
@@ -176,6 +223,25 @@ mod tests {
         let mut named = configuration(BackendKind::Gmp);
         named.backend.adapter_config_map = Some("monitoring/a".to_owned());
         assert_eq!(custom(&view, &named), Adapter::PrometheusAdapter, "its APIService may come later");
+    }
+
+    #[test]
+    fn the_newest_version_that_is_reached_is_asked() {
+        let service = |version: &str, available: &str| {
+            let mut service = api_service(version, "custom.metrics.k8s.io", "monitoring", "prometheus-adapter");
+            service["status"] =
+                json!({ "conditions": [{ "type": "Available", "status": available, "reason": "Why" }] });
+            service
+        };
+        let asked = |objects: &[serde_json::Value]| {
+            served(&view(objects), MetricApi::Custom).map(|served| (served.version, served.unavailable))
+        };
+        let why = || Some("Why".to_owned());
+        assert_eq!(asked(&[service("v1beta1", "True"), service("v1beta2", "True")]), Some(("v1beta2", None)));
+        assert_eq!(asked(&[service("v1beta1", "True"), service("v1beta2", "False")]), Some(("v1beta1", None)));
+        assert_eq!(asked(&[service("v1beta1", "False"), service("v1beta2", "False")]), Some(("v1beta2", why())));
+        assert_eq!(asked(&[service("v1", "True")]), None);
+        assert_eq!(served(&view(&[service("v1beta1", "True")]), MetricApi::External), None);
     }
 
     #[test]

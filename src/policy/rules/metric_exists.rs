@@ -19,6 +19,7 @@ use crate::policy::configuration::Level;
 use crate::policy::engine::{self, MetricKind, Resolved, Version};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::{Finding, Severity};
+use crate::policy::presence;
 use crate::policy::workload::Reading;
 
 /// The newest release that the catalogue was read from.
@@ -121,7 +122,9 @@ fn judge(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> 
     let named = if recognised { None } else { by_name(usage, facts, context) };
     match (named, live) {
         (Some(finding), _) if finding.severity == Severity::Deny => Some(finding),
-        (_, Some(Live::Missing { minutes })) if !may_coin(usage) => Some(missing(usage, facts, minutes)),
+        (_, Some(Live::Missing { minutes })) if !may_coin(usage) && !presence::scraped(usage, facts, context) => {
+            Some(missing(usage, facts, minutes))
+        }
         (named, _) => named,
     }
 }

@@ -24,7 +24,7 @@ mod metric_kind;
 mod metric_removed;
 mod metric_unit;
 mod min_zero;
-mod naming;
+pub(super) mod naming;
 mod no_accelerator;
 mod object_metric_unsupported;
 mod port_mismatch;

@@ -35,7 +35,7 @@ pub(super) fn keda_owned(hpa: &Hpa) -> bool {
 
 /// Whether a metric is none of the metric rules' business: CPU and memory, and what a ScaledObject or a DatadogMetric
 /// answers for.
-pub(super) fn judged_elsewhere(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> bool {
+pub(in crate::policy) fn judged_elsewhere(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> bool {
     usage.source == Source::Resource
         || keda_owned(facts.hpa)
         || matches!(usage.spelling.form, Form::Keda | Form::Datadog)
@@ -52,7 +52,7 @@ pub(super) fn stackdriver(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> bool {
 
 /// Whether something in view brings the name about, or may do so. What serves series under the names that they have does not
 /// count, nor do adapter rules for a name that Cloud Monitoring answers for.
-pub(super) fn may_coin(usage: &MetricUse<'_>) -> bool {
+pub(in crate::policy) fn may_coin(usage: &MetricUse<'_>) -> bool {
     let makers = &usage.makers;
     if !matches!(usage.spelling.form, Form::Gmp | Form::GmpWithoutSuffix) {
         return makers.may_coin();

@@ -24,7 +24,7 @@ pub struct MetricKey {
 }
 
 /// Three values; only `Absent` may deny.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricPresence {
     /// It was served.
@@ -43,7 +43,8 @@ pub struct MetricObservation {
     pub presence: MetricPresence,
     /// Seconds since the epoch.
     pub observed_at: i64,
-    /// Since when the target's pods are Ready, in seconds since the epoch; `None` when not known.
+    /// Since when the target's pods are Ready, in seconds since the epoch, where a snapshot holds it and not the target.
+    /// Several targets may share a metric, so what the target itself says goes before it.
     #[serde(default)]
     pub ready_since: Option<i64>,
 }

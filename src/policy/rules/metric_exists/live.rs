@@ -4,7 +4,9 @@ use super::super::naming::stackdriver;
 use crate::policy::engine::{Exporter, Metric};
 use crate::policy::facts::{Context, HpaFacts, MetricUse, Source};
 use crate::policy::finding::Finding;
-use crate::policy::view::{MetricApi, MetricKey, MetricPresence};
+use crate::policy::objects::WorkloadStatus;
+use crate::policy::presence;
+use crate::policy::view::MetricPresence;
 
 /// A usable answer of the metrics API.
 pub(super) enum Live {
@@ -14,11 +16,8 @@ pub(super) enum Live {
 
 /// The cached answer for a metric, when it is fresh and the target had the time to be scraped.
 pub(super) fn live(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<Live> {
-    let namespace = facts.hpa.metadata.namespace.clone()?;
-    let api = if usage.source == Source::External { MetricApi::External } else { MetricApi::Custom };
-    let key = |name: &str| MetricKey { api, name: name.to_owned(), namespace: namespace.clone() };
-    let metrics = &context.view.metrics;
-    let observed = metrics.get(&key(usage.name)).or_else(|| metrics.get(&key(&usage.name.to_ascii_lowercase())))?;
+    let namespace = facts.hpa.metadata.namespace.as_deref()?;
+    let observed = presence::keys(usage, namespace).iter().find_map(|key| context.view.metrics.get(key))?;
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     let probes = &context.configuration.probes;
     let now = context.view.now;
@@ -29,7 +28,14 @@ pub(super) fn live(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Contex
         MetricPresence::Present => Some(Live::Served),
         MetricPresence::Unknown => None,
         MetricPresence::Absent => {
-            let ready = now.saturating_sub(observed.ready_since?);
+            let since = match facts.target.workload() {
+                // What the target itself says counts, and its silence too: another target of the same metric may be older.
+                Some(target) if target.ready_since.is_some() || target.status != WorkloadStatus::default() => {
+                    target.ready_since
+                }
+                _ => observed.ready_since,
+            };
+            let ready = now.saturating_sub(since?);
             (ready >= seconds(probes.settle_seconds)).then_some(Live::Missing { minutes: ready / 60 })
         }
     }
