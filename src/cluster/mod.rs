@@ -1,6 +1,8 @@
 //! What is known about a cluster, and where it comes from.
 
 #[cfg(feature = "serve")]
+pub mod probe;
+#[cfg(feature = "serve")]
 pub mod registered;
 #[cfg(feature = "serve")]
 pub mod secret;
@@ -10,5 +12,7 @@ mod state;
 #[cfg(feature = "serve")]
 pub mod watch;
 
+#[cfg(feature = "serve")]
+pub use probe::Look;
 #[cfg(feature = "serve")]
 pub use state::State;
