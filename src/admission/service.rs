@@ -1,26 +1,33 @@
 //! The decision core behind the webhook: a request and the view in, a verdict out.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Decide, FindingCounts, Operation, Request, Verdict};
-use crate::cluster::State;
+use crate::cluster::{Look, State};
 use crate::policy::decision::Decision;
-use crate::policy::facts::{Context, MOST_METRICS, Stage};
+use crate::policy::facts::{Context, HpaFacts, MOST_METRICS, Stage};
 use crate::policy::inject;
 use crate::policy::judge::judge;
-use crate::policy::objects::{Object, ReadError, TypeMeta};
+use crate::policy::objects::{Hpa, Object, ReadError, TypeMeta};
+use crate::policy::presence;
 use crate::policy::render;
 use crate::policy::settings;
 use crate::policy::workload;
 
+/// What of a request's time a look leaves to judging and answering.
+const FOR_THE_ANSWER: Duration = Duration::from_millis(100);
+
 /// The webhook's decisions.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Service {
     state: Arc<State>,
     findings: Arc<FindingCounts>,
+    look: Option<Arc<dyn Look>>,
 }
 
 // === impl Service ===
@@ -28,7 +35,7 @@ pub struct Service {
 impl Service {
     /// Decides by that state.
     pub fn new(state: Arc<State>) -> Self {
-        Self { state, findings: Arc::default() }
+        Self { state, findings: Arc::default(), look: None }
     }
 
     /// Counts what the rules find into `findings`.
@@ -37,6 +44,60 @@ impl Service {
         self.findings = findings;
         self
     }
+
+    /// Asks the metrics API too, where no cached answer tells whether an autoscaler's metric is there.
+    #[must_use]
+    pub fn with_look(self, look: Arc<dyn Look>) -> Self {
+        Self { look: Some(look), ..self }
+    }
+
+    /// One look at what an autoscaler names, when the answer can change the verdict. What is found is put into the view, for
+    /// this judgement and those that follow. No lock is held while waiting.
+    fn look(&self, of: &TypeMeta, object: &Object, old: Option<&Object>, request: &Request<'_>) {
+        let (Some(look), Object::Hpa(hpa)) = (&self.look, object) else { return };
+        if hpa.metadata.deletion_timestamp.is_some() || old.is_some_and(|old| asks_the_same(hpa, old)) {
+            return;
+        }
+        let update = request.operation == Operation::Update;
+        let (wanted, probes) = self.state.read(|view, configuration| {
+            let context = Context { view, configuration, stage: Stage::Admission, update };
+            let facts = HpaFacts::new(of, hpa, None, &context);
+            (presence::to_look_for(&facts, &context), configuration.probes.clone())
+        });
+        if wanted.is_empty() {
+            return;
+        }
+        let own = Instant::now() + Duration::from_millis(probes.look_milliseconds);
+        // What the request has left is for the answer too.
+        let until = request
+            .deadline
+            .map_or(own, |deadline| deadline.checked_sub(FOR_THE_ANSWER).map_or(own, |deadline| deadline.min(own)));
+        let observed = look.look(&wanted, until);
+        if observed.is_empty() {
+            return;
+        }
+        let mut changed = false;
+        self.state.update_quietly(|view| {
+            for (key, observed) in observed {
+                changed |= presence::remember(view, key, observed, &probes);
+            }
+        });
+        if changed {
+            self.state.update(|_| {});
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service").field("looks", &self.look.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Whether an update leaves alone what the metrics API would be asked about.
+fn asks_the_same(hpa: &Hpa, old: &Object) -> bool {
+    let Object::Hpa(old) = old else { return false };
+    hpa.spec.metrics == old.spec.metrics && hpa.spec.scale_target_ref == old.spec.scale_target_ref
 }
 
 impl Decide for Service {
@@ -75,6 +136,7 @@ impl Decide for Service {
             _ => None,
         };
         let update = request.operation == Operation::Update;
+        self.look(&of, &object, old.as_ref(), request);
         let mut decision = self.state.read(|view, configuration| {
             let context = Context { view, configuration, stage: Stage::Admission, update };
             judge(&of, &object, old.as_ref(), None, &context)
