@@ -19,8 +19,11 @@ const LONGEST_LIST: usize = 16 * 1024 * 1024;
 /// The metrics APIs behind the API server.
 pub(super) struct Asker {
     client: kube::Client,
-    lists: Mutex<BTreeMap<(MetricApi, &'static str), (Instant, Arc<Listing>)>>,
+    lists: Mutex<Lists>,
 }
+
+/// What each version of an API listed, and when.
+type Lists = BTreeMap<(MetricApi, &'static str), (Instant, Arc<Listing>)>;
 
 /// How a metric is asked.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const FAILURES: u32 = 3;
 /// How long it stays open at first, and at most; it doubles with each trial that fails.
 const FIRST: Duration = Duration::from_secs(30);
-const LONGEST: Duration = Duration::from_mins(5);
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// A circuit breaker. Whoever asks tells it how that went; a trial while it is open is the background's business.
 #[derive(Debug, Default)]

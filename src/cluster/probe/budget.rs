@@ -57,7 +57,7 @@ mod tests {
         }
         assert!((60..=75).contains(&sent), "{sent}: the minute's, and what the bucket held");
         assert!(!budget.take(15, 60, now), "it is empty");
-        now += Duration::from_mins(60);
+        now += Duration::from_secs(3600);
         assert!(budget.take(15, 60, now));
         assert!(!budget.take(1, 60, now), "an idle hour saves up no more than the burst");
     }

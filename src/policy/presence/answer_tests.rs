@@ -44,12 +44,15 @@ fn list(names: &[&str]) -> Listing {
     Listing::parse(MetricApi::Custom, body.to_string().as_bytes()).unwrap()
 }
 
+/// What was seen, the answers to the metric and to the control, the list, and what they prove.
+type Row<'a> = (&'a str, Wanted, Answer<'a>, Option<Answer<'a>>, Option<&'a Listing>, MetricPresence);
+
 #[test]
 fn every_row_of_the_table_has_its_verdict() {
     let (with, without, empty) = (list(&["pods/vllm_num_requests_running"]), list(&["pods/other"]), list(&[]));
     let elsewhere = list(&["services/vllm_num_requests_running", "pods/other"]);
     let other = || wanted(Adapter::Other("x/kube-metrics-adapter".to_owned()), true);
-    let table: Vec<(&str, Wanted, Answer<'_>, Option<Answer<'_>>, Option<&Listing>, MetricPresence)> = vec![
+    let table: Vec<Row<'_>> = vec![
         ("200 with items", stackdriver(), VALUES, None, None, Present),
         ("200 with items, prometheus-adapter", prometheus(true), VALUES, None, None, Present),
         ("200 with items, another adapter", other(), VALUES, None, None, Present),
