@@ -98,12 +98,12 @@ pub fn webhook_configurations(installation: &Installation) -> (Value, Value) {
         }]),
     );
     (
-        configuration(installation, "MutatingWebhookConfiguration", mutating),
-        configuration(installation, "ValidatingWebhookConfiguration", validating),
+        configuration(installation, "MutatingWebhookConfiguration", &mutating),
+        configuration(installation, "ValidatingWebhookConfiguration", &validating),
     )
 }
 
-fn configuration(installation: &Installation, kind: &str, webhook: Map<String, Value>) -> Value {
+fn configuration(installation: &Installation, kind: &str, webhook: &Map<String, Value>) -> Value {
     let mut metadata = Map::new();
     metadata.insert("name".to_owned(), json!(installation.name));
     for (field, texts) in [("labels", &installation.labels), ("annotations", &installation.annotations)] {

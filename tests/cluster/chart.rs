@@ -364,7 +364,8 @@ fn the_two_accounts_may_do_what_they_need_and_nothing_else() {
         }
     }
     let registration = "admissionregistration.k8s.io";
-    let named: [([&str; 2], &str, &str, &str, &[&str]); 9] = [
+    type Named<'a> = ([&'a str; 2], &'a str, &'a str, &'a str, &'a [&'a str]);
+    let named: [Named<'_>; 9] = [
         (webhook, "", "secrets", "scalegate-tls", &reading),
         (webhook, "", "secrets", "scalegate-ca", &[]),
         (webhook, "", "configmaps", "adapter", &reading),

@@ -1,6 +1,7 @@
 //! The command as a person meets it: what it prints and its exit status, for good input and for every kind of bad one.
 
 mod bad_input;
+mod manifests;
 mod secrets;
 mod serving;
 
