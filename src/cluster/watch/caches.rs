@@ -241,7 +241,7 @@ impl Caches {
         let cache = inner.kinds.entry(kind.kind).or_default();
         cache.problem = Some(format!("the account may not read it: {message}"));
         if !std::mem::replace(&mut cache.forbidden, true) {
-            warn!(kind = kind.kind, message, "may not be read; grant get, list and watch");
+            warn!(kind = kind.kind, reason = message, "may not be read; grant get, list and watch");
         }
     }
 

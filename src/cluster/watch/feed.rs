@@ -140,6 +140,8 @@ impl Feed {
     }
 
     fn write(&self, mut changes: Vec<Change>) {
+        // A CRD has an APIService for each of its versions, which tells of it at once.
+        let tells_of_kinds = self.kind.kind == "APIService";
         let state = self.caches.state();
         state.read(|view, _| {
             changes.retain(|change| match change {
@@ -147,6 +149,9 @@ impl Feed {
                 Change::Delete(key) | Change::Drop(key) => view.has(key),
             });
         });
+        if tells_of_kinds && !changes.is_empty() {
+            self.caches.rediscover.notify_one();
+        }
         let mut changes = changes.into_iter().peekable();
         while changes.peek().is_some() {
             state.update(|view| {

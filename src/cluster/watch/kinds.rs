@@ -2,6 +2,8 @@
 
 /// One kind.
 #[derive(Debug, PartialEq, Eq)]
+// `kind` is what Kubernetes calls it.
+#[allow(clippy::struct_field_names)]
 pub(super) struct Kind {
     /// API group, empty for the core group.
     pub group: &'static str,

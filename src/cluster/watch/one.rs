@@ -151,16 +151,13 @@ impl Watch {
             let (meta, so_far) = read.await.map_err(|error| Trouble::Other(error.to_string()))?;
             let meta = meta?;
             seen = so_far;
-            match meta.next.filter(|next| !next.is_empty()) {
-                Some(more) => next = Some(more),
-                None => {
-                    let version = meta.resource_version.filter(|version| !version.is_empty());
-                    let version =
-                        version.ok_or_else(|| Trouble::Other("the list has no resourceVersion".to_owned()))?;
-                    self.feed.keep_only(&seen);
-                    self.caches.listed(self.target.kind);
-                    return Ok(version);
-                }
+            next = meta.next.filter(|next| !next.is_empty());
+            if next.is_none() {
+                let version = meta.resource_version.filter(|version| !version.is_empty());
+                let version = version.ok_or_else(|| Trouble::Other("the list has no resourceVersion".to_owned()))?;
+                self.feed.keep_only(&seen);
+                self.caches.listed(self.target.kind);
+                return Ok(version);
             }
         }
     }

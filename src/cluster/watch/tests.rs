@@ -33,7 +33,7 @@ struct World {
 }
 
 impl World {
-    async fn of(server: ApiServer, configuration: Configuration) -> Self {
+    fn of(server: ApiServer, configuration: Configuration) -> Self {
         // The client is built with TLS in it, whose provider the program chooses when it starts.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::try_from(kube::Config::new(server.address.parse().unwrap())).unwrap();
@@ -44,7 +44,7 @@ impl World {
     }
 
     async fn ready(server: ApiServer) -> Self {
-        let world = Self::of(server, Configuration::default()).await;
+        let world = Self::of(server, Configuration::default());
         world.until("ready", |world| world.caches.ready()).await;
         world
     }
@@ -140,7 +140,7 @@ async fn everything_is_listed_page_by_page_then_watched() {
 async fn nothing_is_proven_before_everything_is_known() {
     let server = ApiServer::start().await;
     server.away(true);
-    let world = World::of(server, Configuration::default()).await;
+    let world = World::of(server, Configuration::default());
     assert!(!world.closed("Deployment") && !world.closed("Node") && !world.closed("ScaledObject"));
     world.until("the reason", |world| world.caches.not_ready().concat().contains("500: away")).await;
     assert!(!world.caches.ready());
@@ -230,7 +230,7 @@ async fn what_may_not_be_read_is_waited_for_only_where_nothing_works_without_it(
     let server = ApiServer::start().await;
     server.forbid(NODES, true);
     server.forbid(HPAS, true);
-    let world = World::of(server, Configuration::default()).await;
+    let world = World::of(server, Configuration::default());
     let waiting = |world: &World| world.caches.not_ready().join("\n");
     world.until("the reason", |world| waiting(world).contains("may not read it: deployments is forbidden")).await;
     world.until("nothing else", |world| world.caches.not_ready().len() == 1).await;
@@ -288,7 +288,7 @@ async fn when_the_api_server_is_away_what_is_known_stays_and_absence_proves_noth
         Configuration { probes: Probes { stale_after_seconds: 3, ..Probes::default() }, ..Configuration::default() };
     let server = ApiServer::start().await;
     server.put(NAMESPACES, json!({ "metadata": { "name": "ml" } }));
-    let world = World::of(server, configuration).await;
+    let world = World::of(server, configuration);
     let all_closed = |world: &World| {
         world.caches.publish();
         ["Namespace", "Node", "ScaledObject"].iter().all(|kind| world.closed(kind))
@@ -315,7 +315,7 @@ async fn the_config_map_that_the_configuration_names_is_the_only_one_that_is_rea
     for name in ["adapter", "other", "secret"] {
         server.put(CONFIG_MAPS, namespaced(name));
     }
-    let world = World::of(server, named("adapter")).await;
+    let world = World::of(server, named("adapter"));
     world.until("ready", |world| world.caches.ready()).await;
     world.until("adapter", |world| world.has("", "ConfigMap", "ml/adapter")).await;
     let elsewhere = world.server.requests(CONFIG_MAPS, "");
@@ -335,7 +335,7 @@ async fn a_gpu_node_that_joins_changes_the_verdict_at_its_event() {
     let pools = Pools { complete: true, provisioning: false, ..Pools::default() };
     let server = ApiServer::start().await;
     server.put(NODES, node("cpu", "0", 0));
-    let world = World::of(server, Configuration { pools, ..Configuration::default() }).await;
+    let world = World::of(server, Configuration { pools, ..Configuration::default() });
     world.until("ready", |world| world.caches.ready()).await;
     let needs = PodNeeds {
         count: 1,

@@ -1,5 +1,6 @@
 //! What goes to the API server and what comes back: list pages and watch events, read no further than rules need.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, RETRY_AFTER};
@@ -135,7 +136,7 @@ pub(super) fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out
@@ -145,10 +146,10 @@ pub(super) fn encoded(text: &str) -> String {
 pub(super) fn page_query(limit: u32, next: Option<&str>, name: Option<&str>) -> String {
     let mut query = format!("limit={limit}");
     if let Some(next) = next {
-        query.push_str(&format!("&continue={}", encoded(next)));
+        let _ = write!(query, "&continue={}", encoded(next));
     }
     if let Some(name) = name {
-        query.push_str(&format!("&fieldSelector={}", encoded(&format!("metadata.name={name}"))));
+        let _ = write!(query, "&fieldSelector=metadata.name%3D{}", encoded(name));
     }
     query
 }
@@ -161,7 +162,7 @@ pub(super) fn watch_query(from: &str, lasting: Duration, name: Option<&str>) -> 
         lasting.as_secs()
     );
     if let Some(name) = name {
-        query.push_str(&format!("&fieldSelector={}", encoded(&format!("metadata.name={name}"))));
+        let _ = write!(query, "&fieldSelector=metadata.name%3D{}", encoded(name));
     }
     query
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::chain::{Makers, makers_of};
 use super::objects::{
     ApiService, ComputeClass, ConfigMap, Hpa, KarpenterNodePool, Key, MultidimPodAutoscaler, Object, OperatorMonitor,
-    PodMonitoring, ScaledObject, Service, TypeMeta, WorkloadKind,
+    PodMonitoring, PodTemplate, ScaledObject, Service, TypeMeta, WorkloadKind, WorkloadObject,
 };
 use super::placement::NodeShape;
 use super::workload::{self, Workload};
@@ -54,7 +54,8 @@ pub struct Entry {
     pub order: u64,
     /// Type.
     pub of: TypeMeta,
-    /// The object.
+    /// The object. Of a workload whose reading depends on no ConfigMap the templates are empty: it is never read again,
+    /// and what rules know of it is in [`ClusterView::workload`].
     pub object: Object,
 }
 
@@ -118,16 +119,19 @@ impl ClusterView {
         }
     }
 
-    fn insert(&mut self, key: &Key, entry: Entry) {
+    fn insert(&mut self, key: &Key, mut entry: Entry) {
         let makers = makers_of(&entry.of, &entry.object);
         if makers.is_empty() {
             self.makers.remove(key);
         } else {
             self.makers.insert(key.clone(), makers);
         }
-        if let Object::Workload(object) = &entry.object {
+        if let Object::Workload(object) = &mut entry.object {
             let mut read = workload::read(object, &|name| self.config_map(key.namespace.as_deref(), name));
             read.follow(self.workloads.get(key), self.now);
+            if read.config_maps.is_empty() {
+                forget_templates(object);
+            }
             self.insert_workload(key, read);
         }
         put(&mut self.names, &key.name, key);
@@ -175,11 +179,18 @@ impl ClusterView {
         self.partial.contains(kind)
     }
 
-    /// Whether applying an object would change nothing.
+    /// Whether applying an object would change nothing that a rule reads.
     pub fn holds(&self, of: &TypeMeta, object: &Object) -> bool {
-        match object {
-            Object::Node(node) => self.nodes.holds(&node.metadata.name, &NodeShape::of(node)),
-            _ => self.objects.get(&object.key(of)).is_some_and(|entry| entry.of == *of && entry.object == *object),
+        if let Object::Node(node) = object {
+            return self.nodes.holds(&node.metadata.name, &NodeShape::of(node));
+        }
+        let key = object.key(of);
+        let Some(entry) = self.objects.get(&key).filter(|entry| entry.of == *of) else { return false };
+        match (object, self.workloads.get(&key)) {
+            (Object::Workload(new), Some(known)) if known.config_maps.is_empty() => {
+                *known == workload::read(new, &|name| self.config_map(key.namespace.as_deref(), name))
+            }
+            _ => entry.object == *object,
         }
     }
 
@@ -407,6 +418,14 @@ pub fn may_be_same(one: Option<&str>, other: Option<&str>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one == other,
         _ => true,
+    }
+}
+
+/// Lets go of a workload's templates. What was derived from them stays, and holds no environment value and no argument.
+fn forget_templates(object: &mut WorkloadObject) {
+    object.template = PodTemplate::default();
+    if let Some(lws) = &mut object.lws {
+        lws.worker = PodTemplate::default();
     }
 }
 

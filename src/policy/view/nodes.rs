@@ -26,21 +26,15 @@ impl Nodes {
             return;
         }
         self.remove(name);
-        let number = match self.number(&shape) {
-            Some(number) => {
-                if let Some(known) = self.shapes.get_mut(&number) {
-                    known.count = known.count.saturating_add(1);
-                }
-                number
-            }
-            None => {
-                let number = self.next;
-                self.next += 1;
-                self.numbers.entry(fingerprint(&shape)).or_default().push(number);
-                self.shapes.insert(number, NodeShape { count: 1, ..shape });
-                number
-            }
-        };
+        let known = self.number(&shape);
+        let number = known.unwrap_or(self.next);
+        if let Some(known) = self.shapes.get_mut(&number) {
+            known.count = known.count.saturating_add(1);
+        } else {
+            self.next += 1;
+            self.numbers.entry(fingerprint(&shape)).or_default().push(number);
+            self.shapes.insert(number, NodeShape { count: 1, ..shape });
+        }
         self.by_name.insert(name.to_owned(), number);
     }
 

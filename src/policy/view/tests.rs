@@ -133,3 +133,30 @@ fn a_view_holds_an_object_of_its_version_only() {
     assert_eq!(view.keys_of("autoscaling", "HorizontalPodAutoscaler").count(), 1);
     assert_eq!(view.count_of("autoscaling", "HorizontalPodAutoscaler"), 1);
 }
+
+#[test]
+fn a_template_is_kept_only_where_it_will_be_read_again() {
+    let of = |env_from: Value, seqs: &str| {
+        let mut object = deployment(Some("ml"), &["--model=x", &format!("--max-num-seqs={seqs}")]);
+        object["spec"]["template"]["spec"]["containers"][0]["envFrom"] = env_from;
+        object
+    };
+    let kept = |view: &ClusterView| match &view.get(&key("apps", "Deployment", Some("ml"), "vllm")).unwrap().object {
+        Object::Workload(object) => !object.template.spec.containers.is_empty(),
+        _ => false,
+    };
+    let holds = |view: &ClusterView, object: &Value| {
+        let (of, object) = Object::from_value(object).unwrap();
+        view.holds(&of, &object)
+    };
+    let from = || json!([{ "configMapRef": { "name": "settings" } }]);
+    for (env_from, expected) in [(json!([]), false), (from(), true)] {
+        let object = of(env_from.clone(), "8");
+        let view = view(std::slice::from_ref(&object));
+        assert_eq!(kept(&view), expected);
+        assert!(holds(&view, &object));
+        assert!(!holds(&view, &of(env_from, "16")));
+        let server = view.workload(WorkloadKind::Deployment, Some("ml"), "vllm").unwrap().server().unwrap();
+        assert_eq!(server.max_num_seqs, Some(8));
+    }
+}
