@@ -115,17 +115,41 @@ fn what_the_webhook_cannot_use_is_named_by_its_flag() {
         (path("bad.yaml"), path("one/tls.crt"), path("one/tls.key"), "--cluster"),
     ];
     for (cluster, certificate, key, flag) in cases {
-        let (code, _, stderr) = run(&["webhook", "--cluster", &cluster, "--tls-cert", &certificate, "--tls-key", &key]);
+        let arguments = [
+            "webhook",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--cluster",
+            &cluster,
+            "--tls-cert",
+            &certificate,
+            "--tls-key",
+            &key,
+        ];
+        let (code, _, stderr) = run(&arguments);
         assert_eq!((code, stderr.contains(flag), stderr.contains('\u{1b}')), (2, true, false), "{flag}: {stderr}");
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (certificate, key) = (path("one/tls.crt"), path("one/tls.key"));
     let cluster = path("cluster.yaml");
-    let arguments =
-        ["webhook", "--listen", &address, "--cluster", &cluster, "--tls-cert", &certificate, "--tls-key", &key];
-    let (code, _, stderr) = run(&arguments);
-    assert_eq!((code, stderr.contains("--listen")), (2, true), "{stderr}");
+    for (flag, other) in [("--listen", "--admin-listen"), ("--admin-listen", "--listen")] {
+        let arguments = [
+            "webhook",
+            flag,
+            &address,
+            other,
+            "127.0.0.1:0",
+            "--cluster",
+            &cluster,
+            "--tls-cert",
+            &certificate,
+            "--tls-key",
+            &key,
+        ];
+        let (code, _, stderr) = run(&arguments);
+        assert_eq!((code, stderr.contains(&format!("{flag} {address}"))), (2, true), "{stderr}");
+    }
 }
 
 #[test]

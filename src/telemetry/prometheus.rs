@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::info::Info;
@@ -176,6 +176,12 @@ impl fmt::Debug for Rows {
     }
 }
 
+impl Rows {
+    fn value(&self, encoder: &mut MetricEncoder<'_>, value: f64) -> fmt::Result {
+        if self.rising { encoder.encode_counter(&value, NO_EXEMPLAR) } else { encoder.encode_gauge(&value) }
+    }
+}
+
 /// No observation is singled out.
 const NO_EXEMPLAR: Option<&Exemplar<Vec<(&str, &str)>, f64>> = None;
 
@@ -187,11 +193,10 @@ impl Collector for Rows {
         let mut encoder = encoder.encode_descriptor(name, &format!("{help}."), unit.as_ref(), of)?;
         for (values, value) in (self.read)() {
             let set: Vec<(&str, &str)> = labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
-            let mut encoder = encoder.encode_family(&set)?;
-            if self.rising {
-                encoder.encode_counter(&value, NO_EXEMPLAR)?;
+            if set.is_empty() {
+                self.value(&mut encoder, value)?;
             } else {
-                encoder.encode_gauge(&value)?;
+                self.value(&mut encoder.encode_family(&set)?, value)?;
             }
         }
         Ok(())

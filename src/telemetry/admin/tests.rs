@@ -1,8 +1,10 @@
 use super::*;
 use crate::admission::counters::{Outcome, Subject};
-use crate::admission::{Counters, FindingCounts};
+use crate::admission::{Counters, Decide, FindingCounts, Limits, Request, Verdict, router_counting};
 use crate::telemetry::openmetrics::{FamilyRead, parse};
 use crate::telemetry::prometheus::{Family, row};
+use crate::tls::tests::{Server, patient};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -145,4 +147,48 @@ async fn every_metric_reads_as_openmetrics_with_its_type_unit_and_labels() {
         (Some(1.0), Some(2.0), Some(2.0), Some(3.0))
     );
     assert_eq!(duration.samples[0].value, 20.004);
+}
+
+/// Breaks where the first character of a name is no ASCII, as a rule with a bug could.
+struct Breaking;
+
+impl Decide for Breaking {
+    fn mutate(&self, request: &Request<'_>) -> Verdict {
+        self.validate(request)
+    }
+
+    fn validate(&self, request: &Request<'_>) -> Verdict {
+        assert!(request.name.is_ascii(), "a rule that panics, on purpose");
+        Verdict::silent()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_rule_is_one_500_and_one_count_and_the_next_request_is_served() {
+    let metrics = Metrics::new();
+    let (counters, connections) = (Arc::new(Counters::default()), Arc::new(ConnectionCounters::default()));
+    metrics.admission(&counters, &Arc::default());
+    metrics.panics(&counters, &connections);
+    let router = router_counting(Arc::new(Breaking), Limits::default(), counters);
+    let settings = ServeSettings { counters: connections, ..patient() };
+    let server = Server::start(router, settings).await;
+    let mut client = server.client().await;
+    let review = |name: &str| {
+        let kind = json!({"group": "autoscaling", "version": "v2", "kind": "HorizontalPodAutoscaler"});
+        let request = json!({"uid": "u", "kind": kind, "name": name, "operation": "UPDATE", "object": {}});
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});
+        review.to_string()
+    };
+    let mut statuses = Vec::new();
+    for name in ["fine", "é", "fine"] {
+        statuses.push(client.post("/validate?timeout=10s", review(name).as_bytes()).await.status);
+    }
+    assert_eq!(statuses, [200, 500, 200]);
+    let families = families(&metrics);
+    assert_eq!(families["scalegate_admission_panics"].value(&[]), Some(1.0));
+    let requests = |decision| {
+        let labels = [("kind", "HorizontalPodAutoscaler"), ("operation", "UPDATE"), ("decision", decision)];
+        families["scalegate_admission_requests"].value(&labels)
+    };
+    assert_eq!((requests("allowed"), requests("failed")), (Some(2.0), Some(1.0)));
 }

@@ -89,6 +89,8 @@ fn webhook_serves_over_a_saved_cluster_and_ends_on_sigterm() {
         "webhook",
         "--listen",
         "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
         "--tls-cert",
         &certificate,
         "--tls-key",
@@ -104,7 +106,7 @@ fn webhook_serves_over_a_saved_cluster_and_ends_on_sigterm() {
     .unwrap();
     let mut server = Server(child);
     let mut log = BufReader::new(server.0.stderr.take().unwrap()).lines().map(Result::unwrap);
-    let line = log.find(|line| line.contains("127.0.0.1:")).expect("the address is logged");
+    let line = log.find(|line| line.contains(" serving address=127.0.0.1:")).expect("the address is logged");
     let port: String = line.split("127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit).collect();
     let address = format!("127.0.0.1:{port}");
     let ca = files.path().join("certs/ca.crt");
@@ -137,8 +139,19 @@ fn webhook_refuses_to_start_on_what_it_cannot_use() {
     let (certificate, key) = (format!("{certs}/tls.crt"), format!("{certs}/tls.key"));
     let start = |certificate: &str, key: &str, cluster: &str| {
         let cluster = at(&files, cluster);
-        let arguments =
-            ["webhook", "--listen", "127.0.0.1:0", "--tls-cert", certificate, "--tls-key", key, "--cluster", &cluster];
+        let arguments = [
+            "webhook",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--tls-cert",
+            certificate,
+            "--tls-key",
+            key,
+            "--cluster",
+            &cluster,
+        ];
         let ran = run(&arguments);
         assert_eq!(ran.code, 2, "{}", ran.stderr);
         ran.stderr
@@ -147,4 +160,85 @@ fn webhook_refuses_to_start_on_what_it_cannot_use() {
     assert!(start(&certificate, &key, "missing.yaml").contains("missing.yaml"));
     assert!(start(&at(&files, "bad.crt"), &key, "none.yaml").contains("bad.crt"));
     assert!(start(&certificate, &at(&files, "missing.key"), "none.yaml").contains("missing.key"));
+}
+
+/// One request to the admin port; the status and the answer.
+fn admin(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+#[test]
+fn webhook_waits_for_a_valid_configuration_follows_it_and_says_at_once_that_it_ends() {
+    let files = folder(&[("cluster.yaml", ""), ("config.yaml", "kind: Configuration\n")]);
+    let certs = at(&files, "certs");
+    assert_eq!(run(&["certs", "--dir", &certs]).code, 0);
+    let (certificate, key) = (format!("{certs}/tls.crt"), format!("{certs}/tls.key"));
+    let (cluster, config) = (at(&files, "cluster.yaml"), at(&files, "config.yaml"));
+    let arguments = [
+        "webhook",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        &certificate,
+        "--tls-key",
+        &key,
+        "--cluster",
+        &cluster,
+        "--config",
+        &config,
+        "--config-poll",
+        "20ms",
+        "--quiet-period",
+        "1h",
+        "--log-format",
+        "json",
+    ];
+    let child = scalegate(&arguments).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let mut server = Server(child);
+    let mut log = BufReader::new(server.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut logged = |message: &str| -> Value {
+        let lines = log.by_ref().map(|line| serde_json::from_str::<Value>(&line).expect("every line is JSON"));
+        let mut lines = lines.filter(|line| line["message"] == message);
+        lines.next().unwrap_or_else(|| panic!("{message} is logged"))
+    };
+    let port = logged("admin port open")["address"].as_str().unwrap().to_owned();
+    assert_eq!(logged("configuration refused")["field"], "apiVersion");
+    let (status, answer) = admin(&port, "/readyz");
+    assert!(status == 503 && answer.contains("a valid configuration"), "{answer}");
+    assert_eq!(admin(&port, "/healthz").0, 200);
+
+    fs::write(&config, "apiVersion: scalegate.dev/v1alpha1\nkind: Configuration\n").unwrap();
+    let address = logged("serving")["address"].as_str().unwrap().to_owned();
+    while admin(&port, "/readyz").0 != 200 {}
+    fs::write(&config, "nonsense: 1\n").unwrap();
+    logged("configuration refused");
+    let mut refused = value(&hpa(MISSPELT));
+    refused["metadata"]["namespace"] = "ml".into();
+    let ca = files.path().join("certs/ca.crt");
+    let review = envelope("u", "CREATE", &refused, &Value::Null).to_string();
+    assert_eq!(post(&address, &ca, "/validate", &review).0, 200);
+    assert_eq!(logged("denied")["rule"], "metric-exists");
+    let (_, metrics) = admin(&port, "/metrics");
+    for line in [
+        "scalegate_configuration_reloads_total{result=\"applied\"} 1.0\n",
+        "scalegate_configuration_reloads_total{result=\"refused\"} 2.0\n",
+        "scalegate_admission_findings_total{rule=\"metric-exists\",severity=\"deny\"} 1.0\n",
+        "kind=\"HorizontalPodAutoscaler\",operation=\"CREATE\",decision=\"denied\"} 1.0\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
+
+    let signal = |pid: u32| assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
+    signal(server.0.id());
+    logged("draining; a second signal stops at once");
+    while admin(&port, "/readyz").0 != 503 {}
+    assert_eq!(post(&address, &ca, "/validate", &review).0, 200, "the quiet period serves");
+    signal(server.0.id());
+    assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
