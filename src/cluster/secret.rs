@@ -2,17 +2,23 @@
 //! `resourceNames` of that Secret and can see no other.
 
 use std::fmt;
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
 use kube::{Api, Client};
 
 /// The keys of a Secret of the type `kubernetes.io/tls`.
 pub const CHAIN_KEY: &str = "tls.crt";
 /// See [`CHAIN_KEY`].
 pub const PRIVATE_KEY: &str = "tls.key";
+
+/// The pauses of a watch that fails, doubling. One small object asked for every few seconds is no load, and a rotation waits
+/// for the slowest replica.
+const PAUSE_FIRST: Duration = Duration::from_millis(500);
+const PAUSE_MOST: Duration = Duration::from_secs(5);
 
 /// Chain and key as they stand in a Secret, PEM. Shows nothing of itself in logs.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -49,15 +55,19 @@ impl TlsSecret {
 pub async fn watch(client: Client, namespace: &str, name: &str, mut seen: impl FnMut(&TlsSecret)) {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut events =
+        std::pin::pin!(watcher(api, config).backoff(ExponentialBackoff::new(PAUSE_FIRST, PAUSE_MOST, 2.0, true)));
     let mut failing = false;
     while let Some(event) = events.next().await {
         match event {
-            Ok(Event::Apply(secret) | Event::InitApply(secret)) => {
-                failing = false;
-                seen(&TlsSecret::from_secret(secret));
+            Ok(Event::Apply(secret) | Event::InitApply(secret)) => seen(&TlsSecret::from_secret(secret)),
+            // The list ended, so the API server answers again.
+            Ok(Event::InitDone) => {
+                if std::mem::take(&mut failing) {
+                    tracing::info!(secret = name, namespace, "the Secret is watched again");
+                }
             }
-            Ok(_) => failing = false,
+            Ok(_) => {}
             Err(error) => {
                 if !failing {
                     tracing::warn!(secret = name, namespace, %error, "cannot watch the Secret; trying again");

@@ -32,7 +32,7 @@ const CA_PREVIOUS: &str = "previous.crt";
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The API server refused or could not be asked.
-    #[error("cannot {verb} {what}: {source}")]
+    #[error("cannot {verb} {what}: {}", said(source))]
     Api {
         /// What was tried.
         verb: &'static str,
@@ -313,6 +313,17 @@ fn authorities_of(secret: Option<&Secret>, now: SystemTime) -> Authorities {
 
 fn data<'a>(secret: Option<&'a Secret>, key: &str) -> &'a [u8] {
     secret.and_then(|secret| secret.data.as_ref()?.get(key)).map_or(&[], |bytes| &bytes.0)
+}
+
+/// The API server's own sentence, where there is one: the client's text is a page.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!("{} (the chart makes both Secrets and the account's Role)", status.message)
+        }
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        other => other.to_string(),
+    }
 }
 
 fn failed(verb: &'static str, what: &str, source: kube::Error) -> ApplyError {

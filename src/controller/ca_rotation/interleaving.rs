@@ -155,19 +155,13 @@ impl World {
         for _ in 0..ENOUGH * 7 {
             self.advance(controller);
             self.replicas = [self.leaf.value.clone(), self.leaf.value.clone()];
-            if controller.at != 1 {
-                self.check_or_first()?;
-            }
+            self.check()?;
         }
         prop_assert!(matches!(controller.step, Some(Step::Rest { .. })), "{:?}", controller.step);
         let only = self.authorities.value.issuing.clone().unwrap().der;
         prop_assert!(self.bundles.iter().all(|bundle| bundle.value == Some(vec![only.clone()])));
         prop_assert_eq!(self.leaf.value.clone().unwrap().0, only);
         Ok(())
-    }
-
-    fn check_or_first(&self) -> Result<(), TestCaseError> {
-        self.check()
     }
 }
 
@@ -178,7 +172,7 @@ fn settled() -> (World, Controller) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn no_order_of_two_controllers_drops_what_a_replica_serves(
         moves in prop::collection::vec((0u8..12, 1u64..120), 0..400),

@@ -4,6 +4,8 @@
 mod certificate;
 mod connections;
 mod ending;
+#[cfg(unix)]
+mod files;
 mod hostile;
 
 use std::future::Future;
