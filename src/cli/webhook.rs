@@ -19,10 +19,11 @@ use super::world::read_cluster;
 use crate::admission::service::Service;
 use crate::admission::{Counters, FindingCounts, router_counting};
 use crate::cluster::State;
+use crate::cluster::probe::{self, Prober};
 use crate::cluster::watch::{self, Caches};
 use crate::config_file::Follower;
 use crate::policy::configuration::Configuration;
-use crate::policy::view::ClusterView;
+use crate::policy::view::{ClusterView, MetricApi, MetricPresence};
 use crate::telemetry::Metrics;
 use crate::telemetry::prometheus::{Family, row};
 use crate::tls::{ConnectionCounters, serve};
@@ -90,7 +91,8 @@ async fn serve_webhook(
 ) -> anyhow::Result<()> {
     let Process { shutdown, readiness, metrics } = process;
     let ending = &shutdown.draining;
-    let client = args.cluster.client().await?;
+    let live_cluster = args.cluster.live().await?;
+    let client = live_cluster.as_ref().map(|live| live.client.clone());
     // Taken now, so that a port that is not free is said at once; nobody is answered before decisions can be made.
     let socket = bind(args.listen).with_context(|| {
         format!("cannot listen on --listen {}; give an address of this machine and a port that is free", args.listen)
@@ -118,6 +120,7 @@ async fn serve_webhook(
     certificate.follow(client.as_ref(), &args.registration.namespace, &metrics, beside.clone())?;
     let there = Arc::clone(&live);
     conditions.push(Box::new(move || if there.is_there() { Vec::new() } else { vec!["a certificate".to_owned()] }));
+    let prober = live_cluster.map(|live| probe::start(live.asking, Arc::clone(&state), beside.clone()));
     match &client {
         Some(client) => {
             let caches = watch::start(client.clone(), Arc::clone(&state), beside.clone());
@@ -145,7 +148,11 @@ async fn serve_webhook(
         tokio::select! { () = ending.cancelled() => return Ok(()), () = tokio::time::sleep(START_POLL) => {} }
     }
 
-    let service = Service::new(state).with_findings(findings);
+    let mut service = Service::new(state).with_findings(findings);
+    if let Some(prober) = prober {
+        export_probes(&metrics, &prober);
+        service = service.with_look(prober);
+    }
     let router = router_counting(Arc::new(service), args.limits.limits(), counters);
     let listener: TcpListener = socket.listen(BACKLOG).with_context(|| format!("--listen {}", args.listen))?;
     let address = listener.local_addr()?;
@@ -175,6 +182,31 @@ fn export_caches(metrics: &Metrics, caches: &Arc<Caches>) {
     metrics.gauges(family("cache_unreadable_objects", help, false), move || {
         read.rows().into_iter().map(|cache| row(&[&cache.kind], cache.unreadable)).collect()
     });
+}
+
+fn export_probes(metrics: &Metrics, prober: &Arc<Prober>) {
+    let read = Arc::clone(prober);
+    let help = "Answers about metrics, by metrics API and by what they said of the metric";
+    let family = Family { name: "probe_results", help, labels: &["api", "presence"], seconds: false };
+    metrics.counters(family, move || {
+        let name = |api, presence| {
+            let api = match api {
+                MetricApi::Custom => "custom",
+                MetricApi::External => "external",
+            };
+            let presence = match presence {
+                MetricPresence::Present => "present",
+                MetricPresence::Absent => "absent",
+                MetricPresence::Unknown => "unknown",
+            };
+            [api, presence]
+        };
+        read.results().into_iter().map(|(api, presence, count)| row(&name(api, presence), count)).collect()
+    });
+    let read = Arc::clone(prober);
+    let help = "1 while admissions do not ask a metrics API, because it is slow or broken";
+    let family = Family { name: "probe_breaker_open", help, labels: &[], seconds: false };
+    metrics.gauges(family, move || vec![row(&[], u64::from(read.breaker_open()))]);
 }
 
 /// What is waited for, without the API server's words about why, which are in the log and no business of a stranger.

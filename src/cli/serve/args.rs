@@ -106,11 +106,11 @@ pub(in crate::cli) struct LimitArgs {
 // === impl ClusterArgs ===
 
 impl ClusterArgs {
-    /// A client of the live cluster; none when a saved picture is given.
+    /// The live cluster; none when a saved picture is given.
     ///
     /// # Errors
     /// When there is no cluster to be found.
-    pub(in crate::cli) async fn client(&self) -> anyhow::Result<Option<kube::Client>> {
+    pub(in crate::cli) async fn live(&self) -> anyhow::Result<Option<Live>> {
         if self.cluster.is_some() {
             return Ok(None);
         }
@@ -120,8 +120,19 @@ impl ClusterArgs {
         // deadline, which is longer than the server keeps a watch open.
         config.connect_timeout = Some(Duration::from_secs(5));
         config.write_timeout = Some(Duration::from_secs(30));
-        Ok(Some(kube::Client::try_from(config).context(help)?))
+        let client = kube::Client::try_from(config.clone()).context(help)?;
+        config.default_retry = false;
+        let asking = kube::Client::try_from(config).context(help)?;
+        Ok(Some(Live { client, asking }))
     }
+}
+
+/// Two clients of one cluster.
+pub(in crate::cli) struct Live {
+    /// For watches.
+    pub(in crate::cli) client: kube::Client,
+    /// For questions that have a deadline: it does not try again by itself.
+    pub(in crate::cli) asking: kube::Client,
 }
 
 // === impl RegistrationArgs ===
