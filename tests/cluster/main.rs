@@ -5,7 +5,14 @@
 #![allow(missing_docs, unreachable_pub, reason = "nobody reads these as an interface")]
 
 mod harness;
+#[allow(dead_code, reason = "the other binary uses all of it")]
+#[path = "../suite/reference.rs"]
+mod reference;
 
+mod broken;
 mod chart;
 mod control_plane;
+mod orders;
+mod pools;
 mod serving;
+mod writes;
