@@ -38,30 +38,30 @@ pub struct CertificateFiles {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// A file cannot be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
+    #[error("cannot read {path}: {why}", path = path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// Chain and key do not make a pair.
-    #[error("cannot use the chain {chain} with the key {key}: {source}", chain = chain.display(), key = key.display())]
+    #[error("cannot use the chain {chain} with the key {key}: {why}", chain = chain.display(), key = key.display())]
     Pair {
         /// The chain's file.
         chain: PathBuf,
         /// The key's file.
         key: PathBuf,
         /// Why.
-        source: CertificateError,
+        why: CertificateError,
     },
     /// The client authority is none.
-    #[error("cannot use the client CA {path}: {source}", path = path.display())]
+    #[error("cannot use the client CA {path}: {why}", path = path.display())]
     ClientCa {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: CertificateError,
+        why: CertificateError,
     },
 }
 
@@ -154,7 +154,7 @@ impl CertificateFiles {
         let pair = if (&content.chain, &content.key) == (&loaded.content.chain, &loaded.content.key) {
             None
         } else {
-            Some(self.pair(&content)?.valid_at(now).map_err(|source| self.pair_error(source))?)
+            Some(self.pair(&content)?.valid_at(now).map_err(|why| self.pair_error(why))?)
         };
         if content.client_ca != loaded.content.client_ca {
             loaded.tls.replace(self.config(Arc::clone(&loaded.live), &content)?);
@@ -167,16 +167,16 @@ impl CertificateFiles {
     }
 
     fn pair(&self, content: &Content) -> Result<Pair, FilesError> {
-        Pair::from_pem(&content.chain, &content.key).map_err(|source| self.pair_error(source))
+        Pair::from_pem(&content.chain, &content.key).map_err(|why| self.pair_error(why))
     }
 
-    fn pair_error(&self, source: CertificateError) -> FilesError {
-        FilesError::Pair { chain: self.chain.clone(), key: self.key.clone(), source }
+    fn pair_error(&self, why: CertificateError) -> FilesError {
+        FilesError::Pair { chain: self.chain.clone(), key: self.key.clone(), why }
     }
 
     fn config(&self, live: Arc<LiveCertificate>, content: &Content) -> Result<Arc<ServerConfig>, FilesError> {
         server_config(live, content.client_ca.as_deref())
-            .map_err(|source| FilesError::ClientCa { path: self.client_ca.clone().unwrap_or_default(), source })
+            .map_err(|why| FilesError::ClientCa { path: self.client_ca.clone().unwrap_or_default(), why })
     }
 
     /// Reads all files, those of one folder through one resolution of its links. Tried again when the folder went away
@@ -192,14 +192,14 @@ impl CertificateFiles {
     }
 
     fn read_once(&self) -> Result<Content, FilesError> {
-        let resolved = fs::canonicalize(&self.chain).map_err(|source| unreadable(&self.chain, source))?;
+        let resolved = fs::canonicalize(&self.chain).map_err(|why| unreadable(&self.chain, why))?;
         let folder = resolved.parent().filter(|_| resolved.file_name() == self.chain.file_name());
         let read = |path: &Path| {
             let beside = folder.filter(|_| path.parent() == self.chain.parent());
             let real = beside.zip(path.file_name()).map(|(folder, name): (&Path, &OsStr)| folder.join(name));
             // A single file may be a link of its own to elsewhere.
             let real = real.filter(|real| real.exists());
-            fs::read(real.as_deref().unwrap_or(path)).map_err(|source| unreadable(path, source))
+            fs::read(real.as_deref().unwrap_or(path)).map_err(|why| unreadable(path, why))
         };
         Ok(Content {
             chain: read(&self.chain)?,
@@ -209,6 +209,6 @@ impl CertificateFiles {
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> FilesError {
-    FilesError::Read { path: path.to_owned(), source }
+fn unreadable(path: &Path, why: io::Error) -> FilesError {
+    FilesError::Read { path: path.to_owned(), why }
 }

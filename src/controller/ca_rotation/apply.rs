@@ -169,7 +169,7 @@ impl<'a> Cluster<'a> {
                 }))
             };
             let (params, name) =
-                (PatchParams { field_manager: manager(), ..Default::default() }, &self.settings.configuration);
+                (PatchParams { field_manager: Some(manager()), ..Default::default() }, &self.settings.configuration);
             let done = match kind {
                 Kind::Mutating => {
                     let api: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
@@ -257,7 +257,7 @@ impl<'a> Cluster<'a> {
         data: impl IntoIterator<Item = (&'static str, Vec<u8>)>,
     ) -> Result<Written, ApplyError> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.settings.namespace);
-        let params = PostParams { field_manager: manager(), ..Default::default() };
+        let params = PostParams { field_manager: Some(manager()), ..Default::default() };
         let data = data.into_iter().map(|(key, bytes)| (key.to_owned(), ByteString(bytes)));
         let done = if let Some(read) = read {
             let mut secret = read.clone();
@@ -285,8 +285,8 @@ impl Kind {
     }
 }
 
-fn manager() -> Option<String> {
-    Some(FIELD_MANAGER.to_owned())
+fn manager() -> String {
+    FIELD_MANAGER.to_owned()
 }
 
 fn configuration(kind: Kind, metadata: &ObjectMeta, client: &WebhookClientConfig) -> Configuration {

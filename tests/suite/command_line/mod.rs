@@ -217,7 +217,7 @@ fn there_is_a_completion_script_for_every_shell() {
 #[test]
 fn every_help_has_examples() {
     let help = run(&["--help"]).stdout;
-    let commands = ["review", "try", "render", "explain", "certs", "webhook", "completions"];
+    let commands = ["review", "try", "render", "explain", "certs", "webhook", "controller", "completions"];
     assert!(help.contains("Examples:"));
     for command in commands {
         assert!(help.contains(command));
