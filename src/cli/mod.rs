@@ -72,7 +72,7 @@ enum Command {
     Certs(certs::CertsArgs),
     /// Serve the admission webhook.
     #[cfg(feature = "serve")]
-    Webhook(webhook::WebhookArgs),
+    Webhook(Box<webhook::WebhookArgs>),
     /// Look after the webhook's certificates in a cluster.
     #[cfg(feature = "serve")]
     Controller(controller::ControllerArgs),

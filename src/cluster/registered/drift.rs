@@ -21,7 +21,7 @@ pub fn drift(expected: &Value, live: Option<&Value>) -> Vec<String> {
         let mut same_name = live.iter().filter(|(other, _)| other == name);
         match (same_name.next(), same_name.next()) {
             (Some((_, other)), None) => {
-                compare(&path, &normal(webhook, None), &normal(other, Some(webhook)), &mut fields)
+                compare(&path, &normal(webhook, None), &normal(other, Some(webhook)), &mut fields);
             }
             _ => fields.push(path),
         }
