@@ -188,7 +188,9 @@ impl ClusterView {
         let Some(entry) = self.objects.get(&key).filter(|entry| entry.of == *of) else { return false };
         match (object, self.workloads.get(&key)) {
             (Object::Workload(new), Some(known)) if known.config_maps.is_empty() => {
-                *known == workload::read(new, &|name| self.config_map(key.namespace.as_deref(), name))
+                let mut read = workload::read(new, &|name| self.config_map(key.namespace.as_deref(), name));
+                read.follow(Some(known), self.now);
+                *known == read
             }
             _ => entry.object == *object,
         }

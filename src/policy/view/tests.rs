@@ -160,3 +160,18 @@ fn a_template_is_kept_only_where_it_will_be_read_again() {
         assert_eq!(server.max_num_seqs, Some(8));
     }
 }
+
+#[test]
+fn a_serving_workload_is_held_although_the_view_remembers_since_when_it_serves() {
+    let mut object = deployment(Some("ml"), &["--model=x"]);
+    object["spec"]["template"]["spec"]["containers"][0]["envFrom"] = json!([]);
+    object["status"] = json!({ "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1 });
+    let mut view = ClusterView { now: 1_769_860_800, ..ClusterView::default() };
+    apply(&mut view, &object);
+    view.now += 60;
+    let (of, same) = Object::from_value(&object).unwrap();
+    assert!(view.holds(&of, &same));
+    object["status"]["readyReplicas"] = 0.into();
+    let (of, gone) = Object::from_value(&object).unwrap();
+    assert!(!view.holds(&of, &gone));
+}
