@@ -22,7 +22,8 @@ impl fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// Ready while no condition that is added later says otherwise, until `ending` is cancelled.
+    /// Not ready before the first condition is added, then while none says otherwise, until `ending` is cancelled. The
+    /// admin port answers before the process knows what it has to wait for.
     pub fn new(ending: CancellationToken) -> Arc<Self> {
         Arc::new(Self { conditions: Mutex::default(), ending })
     }
@@ -36,6 +37,9 @@ impl Readiness {
     pub fn waiting_for(&self) -> Vec<String> {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines: Vec<String> = conditions.iter().flat_map(|condition| condition()).collect();
+        if conditions.is_empty() {
+            lines.push("the start of the process".to_owned());
+        }
         if self.ending.is_cancelled() {
             lines.insert(0, "the process is ending".to_owned());
         }
@@ -49,10 +53,10 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
-    fn it_is_ready_when_nothing_is_waited_for_and_never_again_once_it_ends() {
+    fn it_is_ready_when_nothing_is_waited_for_any_more_and_never_again_once_it_ends() {
         let ending = CancellationToken::new();
         let readiness = Readiness::new(ending.clone());
-        assert!(readiness.waiting_for().is_empty());
+        assert_eq!(readiness.waiting_for(), ["the start of the process"]);
         let filled = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&filled);
         readiness.require(move || if seen.load(Ordering::Relaxed) { Vec::new() } else { vec!["the cache".to_owned()] });

@@ -23,6 +23,7 @@ struct Port {
 async fn port() -> Port {
     let (ending, stop) = (CancellationToken::new(), CancellationToken::new());
     let (readiness, metrics) = (Readiness::new(ending.clone()), Metrics::new());
+    readiness.require(Vec::new);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stopped = stop.clone();
