@@ -152,22 +152,26 @@ async fn nothing_is_proven_before_everything_is_known() {
 async fn a_heartbeat_and_a_status_that_nobody_reads_wake_nobody() {
     let server = ApiServer::start().await;
     server.put(NODES, node("a", "0", 0));
-    server.put(DEPLOYMENTS, deployment("d", &json!(1)));
+    let progressing = |beat: u32| {
+        let mut object = deployment("d", &json!(1));
+        object["status"] = json!({ "conditions": [{ "type": "Progressing", "message": beat.to_string() }] });
+        object
+    };
+    server.put(DEPLOYMENTS, progressing(0));
     let world = World::ready(server).await;
-    world.until("closed", |world| world.closed("Node")).await;
+    world.until("all closed", |world| world.state.read(|view, _| view.partial.is_empty())).await;
     let mut changes = world.state.changes();
     let before = *changes.borrow_and_update();
     for beat in 1..20 {
         world.server.put(NODES, node("a", "0", beat));
-        let mut object = deployment("d", &json!(1));
-        object["status"] = json!({ "conditions": [{ "lastUpdateTime": beat }] });
-        world.server.put(DEPLOYMENTS, object);
+        world.server.put(DEPLOYMENTS, progressing(beat));
     }
     world.server.put(NODES, node("b", "8", 0));
     world.server.put(DEPLOYMENTS, deployment("e", &json!(1)));
     let both = |world: &World| world.has("", "Node", "/b") && world.has("apps", "Deployment", "ml/e");
     world.until("both", both).await;
     assert_eq!(*changes.borrow_and_update() - before, 2, "one for each object that is new");
+    assert!(world.has("apps", "Deployment", "ml/d") && world.closed("Deployment"));
 }
 
 #[tokio::test]
