@@ -9,10 +9,11 @@ mod harness;
 #[path = "../suite/reference.rs"]
 mod reference;
 
-mod broken;
+mod behaviour;
 mod chart;
 mod control_plane;
+mod deny_rules;
 mod orders;
 mod pools;
 mod serving;
-mod writes;
+mod standing;
