@@ -12,6 +12,10 @@ const FILTER_VARIABLE: &str = "RUST_LOG";
 /// What is logged when nobody says anything.
 const DEFAULT_FILTER: &str = "info";
 
+/// What libraries may say when no filter names them. Each failed request is a line of theirs, some with the whole Status
+/// object that the API server sent; whoever made the request says once what failed and what that means.
+const QUIET: [(&str, &str); 3] = [("kube_client", "off"), ("kube_runtime", "error"), ("kube_lease_manager", "off")];
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -69,7 +73,16 @@ fn read_filter(source_of: &'static str, filter: &str) -> Result<EnvFilter, LogEr
     if lone && text.parse::<tracing::level_filters::LevelFilter>().is_err() {
         return Err(wrong());
     }
-    EnvFilter::try_new(text).map_err(|_| wrong())
+    let named = |target: &str| text.split(',').any(|directive| names(directive, target));
+    let quiet = QUIET.iter().filter(|(target, _)| !named(target));
+    let quiet: String = quiet.map(|(target, level)| format!(",{target}={level}")).collect();
+    // What the user wrote is read alone first, so that a mistake is told as theirs.
+    EnvFilter::try_new(text).and_then(|_| EnvFilter::try_new(format!("{text}{quiet}"))).map_err(|_| wrong())
+}
+
+/// Whether a directive of a filter is about a target or a part of it: `kube_client=debug`, `kube_client::client`.
+fn names(directive: &str, target: &str) -> bool {
+    directive.trim().strip_prefix(target).is_some_and(|rest| rest.is_empty() || rest.starts_with(['=', ':', '[']))
 }
 
 fn subscriber<W>(
@@ -139,6 +152,17 @@ mod tests {
         let text = logged(Format::Text, "", || tracing::info!(name = "a\nb\u{1b}[31m", "denied"));
         assert_eq!(text.lines().count(), 1);
         assert!(text.contains("denied name=\"a\\nb") && !text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn libraries_are_quiet_until_a_filter_names_them() {
+        let noise = || tracing::error!(target: "kube_client::client", "a whole Status");
+        for filter in ["", "debug", "info,scalegate=debug", "info,kube_clientele=debug"] {
+            assert_eq!(logged(Format::Text, filter, noise), "", "{filter}");
+        }
+        for filter in ["info,kube_client=warn", "kube_client::client=error,info"] {
+            assert!(logged(Format::Text, filter, noise).contains("a whole Status"), "{filter}");
+        }
     }
 
     #[test]
