@@ -1,20 +1,22 @@
 //! `scalegate controller`: looks after certificates.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Colour, EXIT_OK};
+use super::EXIT_OK;
+use super::serve::{Live, Process, ProcessArgs};
 use crate::admission::registration::{MUTATING_NAME, VALIDATING_NAME};
 use crate::controller::ca_rotation::plan::Validity;
 use crate::controller::ca_rotation::{self, RotationCounters, Settings};
 use crate::leader::{self, Election};
+use crate::telemetry::Metrics;
+use crate::telemetry::prometheus::{Family, row};
 
 /// Where the kubelet mounts the namespace of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -61,57 +63,89 @@ pub(super) struct ControllerArgs {
     /// How long a change has to stand before the next one relies on it.
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     settle: Duration,
+    #[command(flatten)]
+    process: ProcessArgs,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &ControllerArgs) -> anyhow::Result<u8> {
-    let colour = Colour::Auto.enabled(std::io::stderr().is_terminal());
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour).with_target(false).init();
+    // What cannot be used is said before anything begins.
     let settings = settings(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let client = kube::Client::try_default().await.context(
-            "cannot find an API server; run in a pod with a service account, or set KUBECONFIG to a file that names one",
-        )?;
-        let end = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        };
-        rotate(client, settings, &args.lease, Arc::default(), end).await
-    })?;
+    Process::run(&args.process, |process| rotate(process, settings, &args.lease))?;
     Ok(EXIT_OK)
 }
 
-/// Takes part in the election and rotates while leading, until `end`.
-async fn rotate(
-    client: kube::Client,
-    settings: Settings,
-    lease: &str,
-    counters: Arc<RotationCounters>,
-    end: impl Future<Output = ()>,
-) -> anyhow::Result<()> {
-    tokio::pin!(end);
+/// Takes part in the election and rotates while leading, until the process is told to end.
+async fn rotate(process: Process, settings: Settings, lease: &str) -> anyhow::Result<()> {
+    let Process { shutdown, readiness, metrics } = process;
+    let ending = &shutdown.draining;
+    let counters = Arc::<RotationCounters>::default();
+    export(&metrics, &counters);
+    // Whoever waits for its turn is as ready as who leads: a rollout must not wait for the Lease.
+    let reached = Arc::new(AtomicBool::new(false));
+    let (seen, waits) = (Arc::clone(&reached), format!("the Lease {lease}, which the API server does not give yet"));
+    readiness.require(move || if seen.load(Ordering::Relaxed) { Vec::new() } else { vec![waits.clone()] });
+
+    let client =
+        Live::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?.client;
     let (namespace, identity) = (settings.namespace.clone(), leader::identity());
     let mut election = tokio::select! {
         election = Election::join(client.clone(), &namespace, lease, &identity) => election,
-        () = &mut end => return Ok(()),
+        () = ending.cancelled() => return Ok(()),
     };
+    reached.store(true, Ordering::Relaxed);
     tracing::info!(namespace, identity, "the controller runs");
     let rotation = ca_rotation::run(client, settings, election.leading(), counters);
     let failed = tokio::select! {
         () = rotation => Some("the election ended".to_owned()),
         failed = election.failed() => Some(failed),
-        () = &mut end => None,
+        () = ending.cancelled() => None,
     };
     match failed {
         Some(why) => bail!("the leader election of the Lease {lease} failed: {why}"),
         None => election.release().await,
     }
     Ok(())
+}
+
+/// What the rotation did and what it looks after. The times are there only while this process leads, since only then they
+/// are up to date.
+fn export(metrics: &Metrics, counters: &Arc<RotationCounters>) {
+    let read = Arc::clone(counters);
+    let help = "1 while this process leads, and so looks after certificates";
+    let family = Family { name: "leader", help, labels: &[], seconds: false };
+    metrics.gauges(family, move || vec![row(&[], u64::from(read.leads.load(Ordering::Relaxed)))]);
+    let read = Arc::clone(counters);
+    let help = "Steps of certificate rotation: a new authority, a new leaf, bundles written, old authorities dropped";
+    let family = Family { name: "rotation_steps", help, labels: &["step"], seconds: false };
+    metrics.counters(family, move || {
+        let steps = [
+            ("authority", &read.authorities),
+            ("leaf", &read.leaves),
+            ("publish", &read.published),
+            ("retire", &read.retired),
+        ];
+        steps.into_iter().map(|(step, count)| row(&[step], count.load(Ordering::Relaxed))).collect()
+    });
+    let read = Arc::clone(counters);
+    let help = "Looks at certificates that failed, and are tried again";
+    let family = Family { name: "rotation_failures", help, labels: &[], seconds: false };
+    metrics.counters(family, move || vec![row(&[], read.failures.load(Ordering::Relaxed))]);
+    let read = Arc::clone(counters);
+    let help =
+        "When the webhook's leaf and the authority that issues end, in seconds since 1970; none while not leading";
+    let family = Family { name: "rotation_not_after", help, labels: &["certificate"], seconds: true };
+    metrics.gauges(family, move || {
+        if !read.leads.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let ends = [("leaf", &read.leaf_not_after), ("authority", &read.authority_not_after)];
+        let known = ends.into_iter().filter_map(|(name, end)| {
+            let end = u64::try_from(end.load(Ordering::Relaxed)).ok().filter(|end| *end > 0)?;
+            Some(row(&[name], end))
+        });
+        known.collect()
+    });
 }
 
 fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {

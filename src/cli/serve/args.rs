@@ -114,16 +114,8 @@ impl ClusterArgs {
         if self.cluster.is_some() {
             return Ok(None);
         }
-        let help = "no cluster: give --cluster FILE, set KUBECONFIG, or run in a pod";
-        let mut config = kube::Config::infer().await.context(help)?;
-        // A node that went away must not keep us from the next address for the usual half minute. Reads keep kube's own
-        // deadline, which is longer than the server keeps a watch open.
-        config.connect_timeout = Some(Duration::from_secs(5));
-        config.write_timeout = Some(Duration::from_secs(30));
-        let client = kube::Client::try_from(config.clone()).context(help)?;
-        config.default_retry = false;
-        let asking = kube::Client::try_from(config).context(help)?;
-        Ok(Some(Live { client, asking }))
+        let live = Live::infer().await;
+        live.context("no cluster: give --cluster FILE, set KUBECONFIG, or run in a pod").map(Some)
     }
 }
 
@@ -133,6 +125,26 @@ pub(in crate::cli) struct Live {
     pub(in crate::cli) client: kube::Client,
     /// For questions that have a deadline: it does not try again by itself.
     pub(in crate::cli) asking: kube::Client,
+}
+
+// === impl Live ===
+
+impl Live {
+    /// The cluster of KUBECONFIG, else that of the pod that this runs in.
+    ///
+    /// # Errors
+    /// When there is no cluster to be found, or what describes it cannot be used.
+    pub(in crate::cli) async fn infer() -> anyhow::Result<Self> {
+        let mut config = kube::Config::infer().await?;
+        // A node that went away must not keep us from the next address for the usual half minute. Reads keep kube's own
+        // deadline, which is longer than the server keeps a watch open.
+        config.connect_timeout = Some(Duration::from_secs(5));
+        config.write_timeout = Some(Duration::from_secs(30));
+        let client = kube::Client::try_from(config.clone())?;
+        config.default_retry = false;
+        let asking = kube::Client::try_from(config)?;
+        Ok(Self { client, asking })
+    }
 }
 
 // === impl RegistrationArgs ===

@@ -9,7 +9,7 @@ mod certificate;
 mod process;
 mod registration;
 
-pub(super) use args::{ClusterArgs, LimitArgs, ProcessArgs, RegistrationArgs, duration};
+pub(super) use args::{ClusterArgs, LimitArgs, Live, ProcessArgs, RegistrationArgs, duration};
 pub(super) use certificate::{Certificate, CertificateArgs};
 pub(super) use process::Process;
 pub(super) use registration::watch_registration;

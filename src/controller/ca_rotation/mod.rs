@@ -23,7 +23,7 @@ mod interleaving;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures::StreamExt as _;
@@ -39,7 +39,7 @@ use tokio::time::{Instant, sleep};
 
 use apply::{ApplyError, Cluster, Read, Written};
 use patience::Patience;
-use plan::{Endpoint, Leaf, Step, Validity, plan};
+use plan::{Endpoint, Leaf, Picture, Step, Validity, plan};
 
 /// Who the API server's `managedFields` name for what is written here.
 pub const FIELD_MANAGER: &str = "scalegate-ca";
@@ -91,7 +91,7 @@ impl Settings {
     }
 }
 
-/// What the rotation did. All but the last only rise.
+/// What the rotation did, in numbers that only rise, and how things stand.
 #[derive(Debug, Default)]
 pub struct RotationCounters {
     /// Authorities that were made.
@@ -106,6 +106,10 @@ pub struct RotationCounters {
     pub failures: AtomicU64,
     /// Until when the leaf in the Secret holds, seconds since 1970; 0 while there is none.
     pub leaf_not_after: AtomicI64,
+    /// Until when the authority that issues holds, seconds since 1970; 0 while there is none.
+    pub authority_not_after: AtomicI64,
+    /// Whether this process leads.
+    pub leads: AtomicBool,
 }
 
 /// What is remembered between two looks. All of it may be lost: it only delays.
@@ -135,6 +139,7 @@ pub async fn run(
         if leading.wait_for(|leading| *leading).await.is_err() {
             return;
         }
+        counters.leads.store(true, Ordering::Relaxed);
         tracing::info!("leading: certificates are looked after here");
         let mut lost = leading.clone();
         tokio::select! {
@@ -142,6 +147,7 @@ pub async fn run(
             // A step that was begun may end half-way; the next leader goes on from there.
             _ = lost.wait_for(|leading| !*leading) => tracing::info!("not leading any more"),
         }
+        counters.leads.store(false, Ordering::Relaxed);
     }
 }
 
@@ -195,7 +201,7 @@ async fn look(
 ) -> Result<Next, ApplyError> {
     let mut read = cluster.read(SystemTime::now()).await?;
     let now = Instant::now();
-    note_leaf(counters, &read.picture.leaf);
+    note_ends(counters, &read.picture);
 
     let bundle = read.picture.authorities.bundle();
     let held = read.picture.bundles.iter().all(|held| held.as_ref() == Some(&bundle));
@@ -307,14 +313,18 @@ async fn act(
     Ok(Next::Soon)
 }
 
-fn note_leaf(counters: &RotationCounters, leaf: &Leaf) {
-    let seconds = match leaf {
-        Leaf::Unusable => 0,
-        Leaf::Usable { not_after, .. } => not_after
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
+fn note_ends(counters: &RotationCounters, picture: &Picture) {
+    let seconds = |end: Option<SystemTime>| {
+        let since = end.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok());
+        since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     };
-    counters.leaf_not_after.store(seconds, Ordering::Relaxed);
+    let leaf = match picture.leaf {
+        Leaf::Unusable => None,
+        Leaf::Usable { not_after, .. } => Some(not_after),
+    };
+    counters.leaf_not_after.store(seconds(leaf), Ordering::Relaxed);
+    let authority = picture.authorities.issuing.as_ref().map(|authority| authority.not_after);
+    counters.authority_not_after.store(seconds(authority), Ordering::Relaxed);
 }
 
 /// One item whenever something that we look at changed. Metadata only: no Secret's data is kept here. What a watch cannot
