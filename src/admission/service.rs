@@ -1,5 +1,7 @@
 //! The decision core behind the webhook: a request and the view in, a verdict out.
 
+mod patience;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use self::patience::Patience;
 use super::{Decide, FindingCounts, Operation, Request, Verdict};
 use crate::cluster::{Look, State};
 use crate::policy::decision::Decision;
@@ -19,7 +22,7 @@ use crate::policy::render;
 use crate::policy::settings;
 use crate::policy::workload;
 
-/// What of a request's time a look leaves to judging and answering.
+/// What of a request's time a wait leaves to judging and answering.
 const FOR_THE_ANSWER: Duration = Duration::from_millis(100);
 
 /// The webhook's decisions.
@@ -28,6 +31,7 @@ pub struct Service {
     state: Arc<State>,
     findings: Arc<FindingCounts>,
     look: Option<Arc<dyn Look>>,
+    patience: Option<Arc<Patience>>,
 }
 
 // === impl Service ===
@@ -35,7 +39,7 @@ pub struct Service {
 impl Service {
     /// Decides by that state.
     pub fn new(state: Arc<State>) -> Self {
-        Self { state, findings: Arc::default(), look: None }
+        Self { state, findings: Arc::default(), look: None, patience: None }
     }
 
     /// Counts what the rules find into `findings`.
@@ -49,6 +53,12 @@ impl Service {
     #[must_use]
     pub fn with_look(self, look: Arc<dyn Look>) -> Self {
         Self { look: Some(look), ..self }
+    }
+
+    /// Waits a moment for news before a denial, for a view that follows a cluster and may be behind it.
+    #[must_use]
+    pub fn with_patience(self) -> Self {
+        Self { patience: Some(Arc::new(Patience::new())), ..self }
     }
 
     /// One look at what an autoscaler names, when the answer can change the verdict. What is found is put into the view, for
@@ -137,13 +147,20 @@ impl Decide for Service {
         };
         let update = request.operation == Operation::Update;
         self.look(&of, &object, old.as_ref(), request);
-        let mut decision = self.state.read(|view, configuration| {
-            let context = Context { view, configuration, stage: Stage::Admission, update };
-            judge(&of, &object, old.as_ref(), None, &context)
-        });
-        if update && old.is_none() {
-            decision.soften();
-        }
+        let judge = || {
+            let mut decision = self.state.read(|view, configuration| {
+                let context = Context { view, configuration, stage: Stage::Admission, update };
+                judge(&of, &object, old.as_ref(), None, &context)
+            });
+            if update && old.is_none() {
+                decision.soften();
+            }
+            decision
+        };
+        let decision = match &self.patience {
+            Some(patience) => patience.judge(self.state.changes(), request.deadline, judge),
+            None => judge(),
+        };
         self.findings.add(&decision);
         log(request, &decision);
         verdict(&decision, unjudged(&object))
@@ -250,5 +267,7 @@ fn short(text: &str) -> &str {
 
 #[cfg(test)]
 mod names_tests;
+#[cfg(test)]
+mod patience_tests;
 #[cfg(test)]
 mod tests;

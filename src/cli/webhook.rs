@@ -149,6 +149,9 @@ async fn serve_webhook(
     }
 
     let mut service = Service::new(state).with_findings(findings);
+    if client.is_some() {
+        service = service.with_patience();
+    }
     if let Some(prober) = prober {
         export_probes(&metrics, &prober);
         service = service.with_look(prober);
