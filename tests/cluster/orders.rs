@@ -135,7 +135,7 @@ fn folder_of(image: &str, metric: &str, reversed: bool) -> std::path::PathBuf {
 }
 
 /// A release with the old name of the gauge alone, and one with the new name alone.
-const BEFORE: (&str, &str) = ("v0.9.1", "gpu_cache_usage_perc");
+const BEFORE: (&str, &str) = ("v0.9.0", "gpu_cache_usage_perc");
 const AFTER: (&str, &str) = ("v0.12.0", "kv_cache_usage_perc");
 
 #[test]

@@ -101,15 +101,12 @@ fn ways(kind: Kind) -> Vec<Way> {
             of("v0.10.2", 8_003),
             ("0.10.2", "8003"),
         ),
-        Way {
-            no_op: true,
-            ..send_way(
-                "server-side apply of what the second manager forced",
-                "apply --server-side",
-                of("v0.10.2", 8_003),
-                ("0.10.2", "8003"),
-            )
-        },
+        send_way(
+            "server-side apply of what the second manager forced",
+            "apply --server-side",
+            of("v0.10.2", 8_003),
+            ("0.10.2", "8003"),
+        ),
         send_way("replace", "replace", of("v0.11.0", 8_004), ("0.11.0", "8004")),
         run_way(
             "JSON patch",
