@@ -1,5 +1,5 @@
 //! Where the control plane's binaries come from: `KUBEBUILDER_ASSETS`, else a build of `tests/control-plane/` into the
-//! user's cache.
+//! user's cache. The metrics adapter of `tests/adapter/` is always built.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,11 +23,21 @@ pub enum Binary {
     Kubectl,
     Kwok,
     Helm,
+    /// The metrics adapter of the tests.
+    Adapter,
 }
 
 impl Binary {
-    pub const ALL: [Self; 7] =
-        [Self::Etcd, Self::Kubectl, Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kwok, Self::Helm];
+    pub const ALL: [Self; 8] = [
+        Self::Etcd,
+        Self::Kubectl,
+        Self::ApiServer,
+        Self::ControllerManager,
+        Self::Scheduler,
+        Self::Kwok,
+        Self::Helm,
+        Self::Adapter,
+    ];
 
     /// Its file name.
     pub fn name(self) -> &'static str {
@@ -39,6 +49,7 @@ impl Binary {
             Self::Kubectl => "kubectl",
             Self::Kwok => "kwok",
             Self::Helm => "helm",
+            Self::Adapter => "adapter",
         }
     }
 
@@ -52,14 +63,44 @@ impl Binary {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Adapter => "./",
         }
     }
 
     /// The folder of the module that pins it.
     fn module(self) -> PathBuf {
-        let folder = if self == Self::Helm { "tests/control-plane/helm" } else { "tests/control-plane" };
+        let folder = match self {
+            Self::Helm => "tests/control-plane/helm",
+            Self::Adapter => "tests/adapter",
+            _ => "tests/control-plane",
+        };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
     }
+
+    /// The folder of the cache in which it is built: a new one whenever what it is built from changes.
+    fn cache(self) -> PathBuf {
+        let files: Vec<PathBuf> = match self {
+            Self::Adapter => sources(&self.module()),
+            _ => {
+                let modules = [Self::ApiServer, Self::Helm].map(Self::module);
+                modules.iter().flat_map(|module| ["go.mod", "go.sum"].map(|file| module.join(file))).collect()
+            }
+        };
+        let topic = if self == Self::Adapter { "adapter" } else { "control-plane" };
+        cache().join(topic).join(fingerprint(&files))
+    }
+}
+
+/// What the module in that folder is built from, tests left out, in the order of the names.
+fn sources(module: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(module).unwrap_or_else(|error| panic!("{}: {error}", module.display()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name == "go.mod" || name == "go.sum" || (name.ends_with(".go") && !name.ends_with("_test.go"))
+    });
+    files.sort();
+    files
 }
 
 /// Where that binary is. It is built when it is nowhere, which takes minutes the first time.
@@ -97,7 +138,9 @@ pub fn have(binaries: &[Binary]) -> bool {
 
 fn look(binary: Binary) -> Result<PathBuf, String> {
     let name = binary.name();
-    if let Some(folder) = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty()) {
+    // Nobody else's `adapter` will do.
+    let assets = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty() && binary != Binary::Adapter);
+    if let Some(folder) = assets {
         let folder = PathBuf::from(folder);
         let on_path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::iter::once(folder).chain(std::env::split_paths(&on_path));
@@ -105,7 +148,7 @@ fn look(binary: Binary) -> Result<PathBuf, String> {
             return Ok(path);
         }
     }
-    let cache = cache();
+    let cache = binary.cache();
     let path = cache.join(name);
     if path.is_file() {
         return Ok(path);
@@ -136,7 +179,8 @@ fn build(binary: Binary, cache: &Path) {
     let unfinished = cache.join(format!(".{name}.unfinished"));
     let mut go = Command::new("go");
     go.arg("-C").arg(binary.module());
-    go.args(["build", "-trimpath", "-ldflags", &linker_flags(), "-o"]).arg(&unfinished).arg(binary.package());
+    let flags = if binary == Binary::Adapter { "-s -w".to_owned() } else { linker_flags() };
+    go.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&unfinished).arg(binary.package());
     go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly").stdin(Stdio::null());
     let status = go.status().expect("go starts");
     assert!(status.success(), "go could not build {name} in {}: {status}", binary.module().display());
@@ -163,20 +207,23 @@ pub fn kubernetes_version() -> String {
     version.expect("go.mod requires k8s.io/kubernetes").to_owned()
 }
 
-/// `~/.cache/scalegate/control-plane/<hash of what pins the versions>/`.
+/// `~/.cache/scalegate/`.
 fn cache() -> PathBuf {
     let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".cache");
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let pins = [Binary::ApiServer, Binary::Helm].map(Binary::module);
-    let pins = pins.iter().flat_map(|module| ["go.mod", "go.sum"].map(|file| module.join(file)));
-    // FNV-1a: a name that changes with the content, nothing more.
+    base.unwrap_or_else(home).join("scalegate")
+}
+
+/// A name that changes with the content of these files.
+fn fingerprint(files: &[PathBuf]) -> String {
+    // FNV-1a: nobody forges these.
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for pin in pins {
-        for byte in fs::read(&pin).unwrap_or_else(|error| panic!("{}: {error}", pin.display())) {
+    for file in files {
+        for byte in fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())) {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-    base.unwrap_or_else(home).join("scalegate/control-plane").join(format!("{hash:016x}"))
+    format!("{hash:016x}")
 }
 
 /// `make control-plane` runs this to have the builds behind it.

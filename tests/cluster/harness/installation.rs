@@ -1,5 +1,7 @@
 //! scalegate installed by its chart: the chart's objects on the API server, its processes here, a balancer between.
 
+use std::fs;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::assets::{self, Binary};
 use super::balancer::Balancer;
-use super::chart::{Installed, RELEASE, install_chart};
+use super::chart::{Installed, RELEASE, install_chart, project};
 use super::control_plane::{ControlPlane, Options};
 use super::process::until;
 use super::scalegate::Scalegate;
@@ -92,6 +94,34 @@ impl<'a> Installation<'a> {
         balancer.wait_ready(replicas.len(), PATIENCE);
         wait_until_called(cluster);
         Self { cluster, chart, balancer, replicas, controller }
+    }
+
+    /// Gives every replica another Configuration, as a kubelet changes the ConfigMap that is mounted, and waits until each
+    /// has taken or refused it. `config` is as the value of the chart. A replica looks every `--config-poll`, so tests set
+    /// `webhook.extraArgs` to `["--config-poll=100ms"]`.
+    pub fn configure(&self, config: &Value) {
+        let mut document = json!({"apiVersion": "scalegate.dev/v1alpha1", "kind": "Configuration"});
+        merge(&mut document, config);
+        self.configure_by(&document.to_string());
+    }
+
+    /// As [`Installation::configure`], with any text in the place of the document.
+    pub fn configure_by(&self, text: &str) {
+        let ended = |replica: &Scalegate| {
+            let metrics = replica.metrics();
+            let of = |result| metrics.sum("scalegate_configuration_reloads_total", &[("result", result)]);
+            of("applied") + of("refused")
+        };
+        for replica in &self.replicas {
+            let file = Path::new(replica.flag("--config").expect("it has a configuration"));
+            let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+            if fs::read_to_string(file).is_ok_and(|before| before == text) {
+                continue;
+            }
+            let before = ended(replica);
+            project(file.parent().expect("a folder"), &[(name, text.as_bytes().to_vec())]);
+            until("the configuration is looked at", PATIENCE, || (ended(replica) > before).then_some(()));
+        }
     }
 
     /// The replicas' logs, for messages of failed tests.

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "a harness offers more than the tests of one day use")]
 
+pub mod adapter;
 pub mod assets;
 pub mod balancer;
 pub mod chart;

@@ -115,6 +115,11 @@ impl Scalegate {
         balancer.add(self.address(), self.launch.admin.map_or(Health::Connects, Health::Readyz));
     }
 
+    /// The value of a flag that it was started with, where it was given as `--flag=value`.
+    pub fn flag(&self, name: &str) -> Option<&str> {
+        self.launch.arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    }
+
     pub fn is_ready(&self) -> bool {
         match (self.launch.admin, self.launch.listen) {
             (Some(admin), _) => http::is_ok(admin, "/readyz"),
