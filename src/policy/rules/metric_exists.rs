@@ -114,12 +114,16 @@ fn judge(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> 
         return managed(object, usage, context);
     }
     let live = live(usage, facts, context);
-    if matches!(live, Some(Live::Served)) || case_is_at_fault(usage, facts) {
+    if matches!(live, Some(Live::Served)) {
+        return None;
+    }
+    let case_is_at_fault = case_is_at_fault(usage, facts);
+    if case_is_at_fault && keeps_case(usage, facts) {
         return None;
     }
     let recognised =
         matches!(facts.target.workload().map(|workload| &workload.server), Some(Reading::Recognised { .. }));
-    let named = if recognised { None } else { by_name(usage, facts, context) };
+    let named = if recognised || case_is_at_fault { None } else { by_name(usage, facts, context) };
     match (named, live) {
         (Some(finding), _) if finding.severity == Severity::Deny => Some(finding),
         (_, Some(Live::Missing { minutes })) if !may_coin(usage) && !presence::scraped(usage, facts, context) => {
@@ -135,6 +139,12 @@ fn case_is_at_fault(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> bool {
         && has_upper_case(usage.name)
         && !matches!(facts.external_adapter, Adapter::Datadog)
         && usage.spelling.form != Form::GmpWithoutSuffix
+}
+
+/// Whether what answers for an External metric has no name in lower case for it, so that upper case alone is refused.
+/// Elsewhere the name in lower case may be served or not, which the metrics API tells.
+fn keeps_case(usage: &MetricUse<'_>, facts: &HpaFacts<'_>) -> bool {
+    matches!(facts.external_adapter, Adapter::Stackdriver | Adapter::Keda) || usage.spelling.form != Form::Plain
 }
 
 fn by_name(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Context<'_>) -> Option<Finding> {

@@ -332,6 +332,28 @@ fn a_misspelt_external_name_in_upper_case_is_one_fault_not_two() {
     assert!(of(&yaml, &Configuration::default()).is_empty());
 }
 
+#[test]
+fn an_external_name_in_upper_case_that_is_not_served_in_lower_case_either_is_refused() {
+    let external =
+        hpa("Team_Queue_Depth").replace("type: Pods", "type: External").replace("    pods:", "    external:");
+    let said = |presence: Option<MetricPresence>, kind: BackendKind| {
+        let mut view = view(&deployment("vllm/vllm-openai:v0.11.0"));
+        view.now = 100_000;
+        let (name, namespace) = ("team_queue_depth".to_owned(), "default".to_owned());
+        if let Some(presence) = presence {
+            let observed = MetricObservation { presence, observed_at: 99_990, ready_since: Some(0) };
+            view.metrics.insert(MetricKey { api: MetricApi::External, name, namespace }, observed);
+        }
+        severity(&only(admit(&view, &external, None, &backend(kind))))
+    };
+    let prometheus = BackendKind::PrometheusOperator;
+    assert_eq!(said(Some(MetricPresence::Absent), prometheus), "deny");
+    assert_eq!(said(Some(MetricPresence::Unknown), prometheus), "none");
+    assert_eq!(said(None, prometheus), "none");
+    assert_eq!(said(Some(MetricPresence::Present), prometheus), "none");
+    assert_eq!(said(Some(MetricPresence::Absent), BackendKind::Gmp), "none", "`external-metric-case` refuses it");
+}
+
 fn observed(name: &str, presence: MetricPresence, observed_at: i64, ready_since: Option<i64>) -> ClusterView {
     let mut view = view(&deployment("vllm/vllm-openai:v0.11.0"));
     view.now = 100_000;
