@@ -44,8 +44,9 @@ pub(super) fn live(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, context: &Contex
 pub(super) fn missing(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, minutes: i64) -> Finding {
     let api = if usage.source == Source::External { "external" } else { "custom" };
     let target = &facts.hpa.spec.scale_target_ref;
+    let since = rounded(minutes);
     let message = format!(
-        "the {api} metrics API does not serve `{}`, although the pods of {} {} are Ready for {minutes} minutes, and \
+        "the {api} metrics API does not serve `{}`, although the pods of {} {} are Ready for {since}, and \
          nothing in view makes it",
         usage.name, target.kind, target.name
     );
@@ -67,4 +68,36 @@ pub(super) fn missing(usage: &MetricUse<'_>, facts: &HpaFacts<'_>, minutes: i64)
             .to_owned(),
     };
     Finding::deny(usage.name_field(), usage.name, message).hint(hint)
+}
+
+/// A time in the largest unit of which it has at least two.
+fn rounded(minutes: i64) -> String {
+    let (count, unit) = match minutes {
+        2880.. => (minutes / 1440, "day"),
+        120.. => (minutes / 60, "hour"),
+        _ => (minutes, "minute"),
+    };
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {unit}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn a_time_is_told_in_a_unit_that_can_be_read() {
+        for (minutes, told) in [
+            (0, "0 minutes"),
+            (1, "1 minute"),
+            (15, "15 minutes"),
+            (119, "119 minutes"),
+            (120, "2 hours"),
+            (2879, "47 hours"),
+            (2880, "2 days"),
+            (997_665, "692 days"),
+        ] {
+            assert_eq!(rounded(minutes), told);
+        }
+    }
 }
