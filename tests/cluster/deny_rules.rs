@@ -200,6 +200,32 @@ fn what_is_bad_can_be_deleted_with_and_without_a_finalizer() {
     }
 }
 
+/// The API server converts what is written in another version to the one that we are registered for.
+#[test]
+fn an_autoscaler_of_the_first_version_is_judged_as_one_of_the_second() {
+    let Some(standing) = standing() else { return };
+    let namespace = standing.cluster().namespace("first-version");
+    let of = |metric: &str| {
+        let metrics = json!([{"type": "Pods", "pods": {
+            "metricName": format!("prometheus.googleapis.com|vllm:{metric}|gauge"), "targetAverageValue": "4",
+        }}]);
+        json!({
+            "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+            "metadata": {
+                "name": "hpa", "annotations": {"autoscaling.alpha.kubernetes.io/metrics": metrics.to_string()},
+            },
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "llm"}, "maxReplicas": 3,
+            },
+        })
+    };
+    let create = |metric: &str| send(standing.cluster(), &namespace, &["create"], &of(metric));
+    let refused = create("num_request_running").refused();
+    assert!(refused.contains(&refusal("metric-exists")), "{refused}");
+    assert!(refused.contains("num_requests_running"), "{refused}");
+    create("num_requests_running").ok();
+}
+
 /// The same fault in an object of another name.
 fn renamed(bad: &Value) -> Value {
     let mut object = bad.clone();

@@ -168,6 +168,8 @@ pub fn plain(object: Value, namespace: &str) -> Value {
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
         assert!(metadata.remove(field).is_some(), "{field}");
     }
+    // Of a Deployment the API server counts changes of annotations too, and so ours.
+    metadata.remove("generation");
     let mut managers = metadata.remove("managedFields").unwrap_or_default();
     if let Some(managers) = managers.as_array_mut() {
         managers.iter_mut().for_each(|manager| drop(manager.as_object_mut().unwrap().remove("time")));
