@@ -82,13 +82,13 @@ fn edit(pair: &Pair, namespace: &str, target: &str, editor: &str) -> Ran {
 
 /// The stored object.
 fn stored(pair: &Pair, kind: Kind) -> Value {
-    pair.cluster.kubectl(&["get", kind.name, kind.workload, "-n", &pair.with, "-o", "json"]).json()
+    crate::standing::stored(pair.cluster, &pair.with, &kind.labelled("", 0))
 }
 
 /// Asserts that both stored objects are equal, and that ours is described as that release on that port, or not at all.
 #[track_caller]
 fn assert_described(pair: &Pair, kind: Kind, way: &str, described: Option<(&str, &str)>) {
-    let [with, without] = pair.plain(kind.name, kind.workload);
+    let [with, without] = pair.plain(&kind.labelled("", 0));
     assert_eq!(with, without, "after {way} of a {}", kind.name);
     let object = stored(pair, kind);
     let ours = ours(&object);

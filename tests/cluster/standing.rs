@@ -148,14 +148,21 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The stored objects of both, without what differs from write to write whatever anybody does, and without what we
-    /// may write.
-    pub fn plain(&self, kind: &str, name: &str) -> [Value; 2] {
-        [&self.with, &self.without].map(|namespace| {
-            let get = ["get", kind, name, "-n", namespace, "-o", "json", "--show-managed-fields"];
-            plain(self.cluster.kubectl(&get).json(), namespace)
-        })
+    /// The stored objects of both of this kind and name, without what differs from write to write whatever anybody does,
+    /// and without what we may write.
+    pub fn plain(&self, object: &Value) -> [Value; 2] {
+        [&self.with, &self.without].map(|namespace| plain(stored(self.cluster, namespace, object), namespace))
     }
+}
+
+/// What is stored under the kind and the name of this object, with managed fields.
+pub fn stored(cluster: &ControlPlane, namespace: &str, object: &Value) -> Value {
+    let of = |field: &Value| field.as_str().unwrap().to_owned();
+    let version = of(&object["apiVersion"]);
+    let api = if version.contains('/') { "apis" } else { "api" };
+    let (plural, name) = (of(&object["kind"]).to_lowercase() + "s", of(&object["metadata"]["name"]));
+    let path = format!("/{api}/{version}/namespaces/{namespace}/{plural}/{name}");
+    serde_json::from_str(&cluster.get(&path).unwrap_or_else(|error| panic!("{path}: {error}"))).unwrap()
 }
 
 /// The prefix of the annotations that we write.

@@ -22,10 +22,6 @@ fn owners(object: &Value) -> Vec<String> {
 fn nobody_owns_what_we_write_whoever_writes_the_workload() {
     let Some(standing) = standing() else { return };
     let pair = standing.pair("owners");
-    let managed = |kind: Kind| {
-        let get = ["get", kind.name, kind.workload, "-n", &pair.with, "-o", "json", "--show-managed-fields"];
-        pair.cluster.kubectl(&get).json()
-    };
     for kind in KINDS {
         let ways: [&[&str]; 4] =
             [&["apply"], &["apply", "--server-side", "--force-conflicts"], &["replace"], &["apply"]];
@@ -34,7 +30,7 @@ fn nobody_owns_what_we_write_whoever_writes_the_workload() {
                 send(pair.cluster, namespace, way, &kind.labelled("v0.11.0", port)).ok();
             }
             assert_described(&pair, kind, &way.join(" "), Some(("0.11.0", &port.to_string())));
-            let object = managed(kind);
+            let object = stored(&pair, kind);
             assert_eq!(owners(&object), [""; 0], "{}: {object:#}", way.join(" "));
         }
     }

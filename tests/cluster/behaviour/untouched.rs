@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{DEPLOYMENT, LEADER_WORKER_SET, STATEFUL_SET};
-use crate::standing::{Pair, ours, send, standing};
+use crate::standing::{Pair, ours, send, standing, stored};
 
 /// Objects of many kinds, none with a word to us: workloads of servers that we know, autoscalers on CPU, and kinds that we
 /// are not registered for.
@@ -88,15 +88,9 @@ fn what_has_no_word_to_us_is_stored_as_in_a_cluster_without_us() {
 
 #[track_caller]
 fn assert_equal(pair: &Pair, object: &Value) {
-    let group = object["apiVersion"].as_str().unwrap().rsplit_once('/').map(|(group, _)| format!(".{group}"));
-    let kind = object["kind"].as_str().unwrap().to_lowercase();
-    let name = object["metadata"]["name"].as_str().unwrap();
-    // With its version, or an HPA of v1 would be read as v2.
-    let version = object["apiVersion"].as_str().unwrap().rsplit('/').next().unwrap();
-    let resource = group.map_or(kind.clone(), |group| format!("{kind}s.{version}{group}"));
-    let [with, without] = pair.plain(&resource, name);
+    let [with, without] = pair.plain(object);
     assert_eq!(with, without);
-    let stored = pair.cluster.kubectl(&["get", &resource, name, "-n", &pair.with, "-o", "json"]).json();
+    let stored = stored(pair.cluster, &pair.with, object);
     assert!(ours(&stored).is_empty(), "{stored}");
 }
 
@@ -127,7 +121,7 @@ fn a_definition_of_a_new_kind_and_objects_of_it_are_none_of_our_business() {
     for namespace in [&pair.with, &pair.without] {
         send(cluster, namespace, &["apply"], &thing).ok();
     }
-    let [with, without] = pair.plain("things.scalegate.test", "thing");
+    let [with, without] = pair.plain(&thing);
     assert_eq!(with, without);
     cluster.kubectl(&["delete", "crd", "things.scalegate.test"]).ok();
 }
@@ -147,7 +141,7 @@ fn a_label_or_annotation_on_the_pod_template_alone_changes_nothing_and_is_warned
             ran.stderr
         });
         assert!(with.contains("Warning: [label-misplaced]"), "{with}");
-        let [with, without] = pair.plain(kind.name, kind.workload);
+        let [with, without] = pair.plain(&object);
         assert_eq!(with, without);
     }
 }
