@@ -15,5 +15,6 @@ mod control_plane;
 mod deny_rules;
 mod orders;
 mod pools;
+mod probes;
 mod serving;
 mod standing;
