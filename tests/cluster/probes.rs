@@ -336,9 +336,7 @@ fn cold(table: &Table<'_>, adapter: &Adapter<'_>) {
         "backend-down",
         "empty metrics",
     ];
-    // Of what prometheus-adapter does not list, it answers without asking Prometheus.
-    let asked = |fault: &&str| *fault != "backend-down" || table.mode == Mode::Stackdriver;
-    for fault in faults.into_iter().filter(asked) {
+    for fault in faults {
         let metric = [pods(&table.fresh(&fault.replace(' ', "-")))];
         adapter.fail(fault);
         table.admitted(fault, "llm", &metric);

@@ -28,7 +28,7 @@ type Lists = BTreeMap<(MetricApi, &'static str), (Instant, Arc<Listing>)>;
 /// How a metric is asked.
 #[derive(Clone, Debug)]
 pub(super) struct Manner {
-    /// The metric that is known to exist.
+    /// The metric that is known to exist, as the administrator configured it.
     pub(super) control: Option<String>,
     /// Everything must be there by then.
     pub(super) deadline: Instant,
@@ -99,7 +99,15 @@ impl Asker {
                 };
                 (Some(self.get(&path, manner.deadline, LONGEST_ANSWER).await), None)
             }
-            Strategy::List => (None, self.list(wanted, manner).await),
+            Strategy::List => {
+                let Some(list) = self.list(wanted, manner).await else { return (None, None) };
+                let sample = list.sample(manner.control.as_deref()).filter(|_| !list.has(&wanted.key.name));
+                let control = match sample.and_then(|name| wanted.control_path(name)) {
+                    Some(path) => Some(self.get(&path, manner.deadline, LONGEST_ANSWER).await),
+                    None => None,
+                };
+                (control, Some(list))
+            }
             Strategy::Positive | Strategy::Nothing => (None, None),
         }
     }

@@ -56,7 +56,8 @@ impl Look for Prober {
 /// Requests that asking costs at most.
 fn requests(wanted: &Wanted) -> u32 {
     match wanted.strategy() {
-        Strategy::Control | Strategy::List => 2,
+        Strategy::List => 3,
+        Strategy::Control => 2,
         Strategy::Positive => 1,
         Strategy::Nothing => 0,
     }

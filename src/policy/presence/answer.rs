@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::super::view::{MetricApi, MetricPresence};
+use super::path::is_segment;
 use super::{Strategy, Wanted};
 
 /// What came back.
@@ -41,7 +42,8 @@ pub struct Evidence<'a> {
     pub wanted: &'a Wanted,
     /// The answer about the metric itself; `None` when it was not asked.
     pub live: Option<Answer<'a>>,
-    /// The answer about the metric that is known to exist, on the same path; `None` when none is configured.
+    /// The answer about a metric that is known to exist, on the same path: the configured one, or of an adapter that lists
+    /// what it serves one of those ([`Listing::sample`]). `None` when there is none, or it was not asked.
     pub control: Option<Answer<'a>>,
     /// What the adapter lists, when that could be read.
     pub list: Option<&'a Listing>,
@@ -64,6 +66,8 @@ pub enum Reason {
     NoControl,
     /// The adapter does not know the control metric either.
     ControlFails,
+    /// The adapter neither serves nor lists it, and does not serve either what it lists: the list may be an old one.
+    ListFails,
     /// The adapter's list could not be read, or is empty.
     NoList,
     /// The target has no Ready pods, so that there is nothing to serve.
@@ -157,7 +161,11 @@ pub fn read(evidence: &Evidence<'_>) -> (MetricPresence, Reason) {
                     (Some(list), false) if list.has(&wanted.key.name) => (Present, Reason::WithoutValues),
                     (_, false) => (Unknown, Reason::NoPods),
                     (Some(list), true) if list.has(&wanted.key.name) => (Unknown, Reason::ListedOnly),
-                    (Some(_), true) => (Absent, Reason::NotListed),
+                    // The list outlives the Prometheus behind the adapter, and what is not on it is refused unasked.
+                    (Some(_), true) => match evidence.control.map(said) {
+                        Some(Said::Values | Said::Empty) => (Absent, Reason::NotListed),
+                        _ => (Unknown, Reason::ListFails),
+                    },
                 }
             }
             Strategy::Positive | Strategy::Nothing => (Unknown, Reason::UnknownAdapter),
@@ -220,6 +228,13 @@ impl Listing {
         self.names.contains(name)
     }
 
+    /// A metric on it, by which to see whether the adapter serves what it lists: `preferred`, when that is on it. `None` when
+    /// none can be asked about.
+    pub fn sample(&self, preferred: Option<&str>) -> Option<&str> {
+        let preferred = preferred.and_then(|name| self.names.get(name));
+        preferred.or_else(|| self.names.iter().find(|name| is_segment(name))).map(String::as_str)
+    }
+
     /// Whether nothing is on it: the adapter has not filled it yet, or finds nothing at all.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
@@ -240,6 +255,7 @@ impl fmt::Display for Reason {
                 f.write_str("not known to the adapter, and probes.control names no metric to compare with")
             }
             Self::ControlFails => f.write_str("not known to the adapter, nor is the metric of probes.control"),
+            Self::ListFails => f.write_str("neither served nor listed, and nor is served what is listed"),
             Self::NoList => f.write_str("not served, and the adapter's list is empty or cannot be read"),
             Self::NoPods => f.write_str("not served, and no pod is Ready"),
             Self::UnknownAdapter => f.write_str("not served by an adapter whose refusals are not understood"),

@@ -67,8 +67,33 @@ fn every_row_of_the_table_has_its_verdict() {
         ("404, the control is 503", stackdriver(), NOT_FOUND, Some(status(503)), None, Unknown),
         ("404, no control is configured", stackdriver(), NOT_FOUND, None, None, Unknown),
         ("404 of the API server", stackdriver(), NO_SUCH_PATH, Some(VALUES), None, Unknown),
-        ("404, pods, not listed", prometheus(true), NOT_FOUND, None, Some(&without), Absent),
-        ("404, pods, listed for another resource", prometheus(true), NOT_FOUND, None, Some(&elsewhere), Absent),
+        ("404, pods, not listed", prometheus(true), NOT_FOUND, Some(VALUES), Some(&without), Absent),
+        (
+            "404, pods, not listed, the listed one is known",
+            prometheus(true),
+            NOT_FOUND,
+            Some(EMPTY),
+            Some(&without),
+            Absent,
+        ),
+        ("404, pods, listed for another resource", prometheus(true), NOT_FOUND, Some(VALUES), Some(&elsewhere), Absent),
+        (
+            "404, pods, not listed, the listed one is 500",
+            prometheus(true),
+            NOT_FOUND,
+            Some(status(500)),
+            Some(&without),
+            Unknown,
+        ),
+        (
+            "404, pods, not listed, the listed one is 404",
+            prometheus(true),
+            NOT_FOUND,
+            Some(NOT_FOUND),
+            Some(&without),
+            Unknown,
+        ),
+        ("404, pods, not listed, no listed one was asked", prometheus(true), NOT_FOUND, None, Some(&without), Unknown),
         ("404, pods, listed", prometheus(true), NOT_FOUND, None, Some(&with), Unknown),
         ("404, pods, the list is empty", prometheus(true), NOT_FOUND, None, Some(&empty), Unknown),
         ("404, pods, no list", prometheus(true), NOT_FOUND, None, None, Unknown),
@@ -114,11 +139,20 @@ fn external_metrics_need_no_pods_and_are_listed_in_lower_case() {
     wanted.key.api = MetricApi::External;
     let body = br#"{"kind":"APIResourceList","resources":[{"name":"Queue"},{"name":"Vllm_Num_Requests_Running"}]}"#;
     let list = Listing::parse(MetricApi::External, body).unwrap();
-    let evidence = |wanted| Evidence { wanted, live: Some(NOT_FOUND), control: None, list: Some(&list) };
+    let evidence = |wanted| Evidence { wanted, live: Some(NOT_FOUND), control: Some(VALUES), list: Some(&list) };
     assert_eq!(read(&evidence(&wanted)), (Unknown, Reason::ListedOnly));
     let mut other = wanted.clone();
     other.key.name = "no_such".to_owned();
     assert_eq!(read(&evidence(&other)), (Absent, Reason::NotListed));
+}
+
+#[test]
+fn a_sample_of_a_list_is_the_preferred_metric_or_one_that_can_be_asked_about() {
+    let names = list(&["pods/a%2Fb", "pods/other", "pods/up", "services/front"]);
+    assert_eq!(names.sample(None), Some("other"));
+    assert_eq!(names.sample(Some("up")), Some("up"));
+    assert_eq!(names.sample(Some("front")), Some("other"));
+    assert_eq!(list(&["services/front"]).sample(Some("front")), None);
 }
 
 #[test]

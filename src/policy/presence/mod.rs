@@ -42,7 +42,7 @@ pub struct Wanted {
 pub enum Strategy {
     /// The adapter answers 404 for anything that goes wrong: absence needs the answer of a control probe beside it.
     Control,
-    /// The adapter lists what it serves: absence needs the list beside the answer.
+    /// The adapter lists what it serves: absence needs the list beside the answer, and an answer about a metric on it.
     List,
     /// Nothing is known about its refusals: only a metric that it serves counts.
     Positive,
