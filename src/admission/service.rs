@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use self::patience::Patience;
+use super::text::in_log;
 use super::{Decide, FindingCounts, Operation, Request, Verdict};
 use crate::cluster::{Look, State};
 use crate::policy::decision::Decision;
@@ -247,22 +248,16 @@ fn log(request: &Request<'_>, decision: &Decision) {
     for (finding, message) in denied.chain(decision.audit.iter().map(|finding| (finding, "audited"))) {
         // As text values, which the log writes in quotes and escaped: names and keys are what a tenant wrote.
         tracing::info!(
-            uid = short(&request.uid),
-            kind = short(&request.kind.kind),
-            namespace = short(&request.namespace),
-            name = short(&finding.object.name),
+            uid = in_log(&request.uid),
+            kind = in_log(&request.kind.kind),
+            namespace = in_log(&request.namespace),
+            name = in_log(&finding.object.name),
             operation = request.operation.as_str(),
             rule = finding.rule.as_str(),
-            field = short(&finding.field),
+            field = in_log(&finding.field),
             "{message}"
         );
     }
-}
-
-/// What a log line holds of a text: the longest name of an object.
-fn short(text: &str) -> &str {
-    const LONGEST: usize = 253;
-    text.char_indices().nth(LONGEST).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 #[cfg(test)]

@@ -68,6 +68,13 @@ pub fn is_audit_key(key: &str) -> bool {
         && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
 }
 
+/// What of a tenant's text may stand in a line of the log: no more than the longest name of an object, and nothing that steers
+/// or deceives a terminal. JSON escapes control characters and leaves the invisible ones that turn a text around.
+pub fn in_log(text: &str) -> String {
+    const LONGEST: usize = 253;
+    without_controls(text).chars().take(LONGEST).collect()
+}
+
 /// One line without control characters and without blanks at its ends.
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
@@ -147,6 +154,12 @@ mod tests {
     fn a_message_keeps_its_lines_and_loses_what_steers_a_terminal() {
         assert_eq!(message("first\n  second\u{1b}[2J\r\nthird\n"), "first\n  second[2J\nthird");
         assert_eq!(message(&"m".repeat(20_000)).chars().count(), MESSAGE_MOST);
+    }
+
+    #[test]
+    fn what_is_logged_of_a_text_is_short_and_plain() {
+        assert_eq!(in_log("na\u{202e}me\u{1b}[2J\u{200b}\n"), "name[2J");
+        assert_eq!(in_log(&"\u{e9}".repeat(300)).chars().count(), 253);
     }
 
     #[test]
