@@ -66,6 +66,13 @@ pub fn install_chart<'a>(cluster: &'a ControlPlane, namespace: &str, chart_value
     installed
 }
 
+impl<'a> Installed<'a> {
+    /// Objects that are applied already, whoever did it and however they were rendered.
+    pub fn of(cluster: &'a ControlPlane, namespace: &str, objects: Vec<Value>) -> Self {
+        Self { cluster, namespace: namespace.to_owned(), objects }
+    }
+}
+
 impl Installed<'_> {
     /// Renders it again with other values and applies that, as `helm upgrade` does, but removes nothing.
     pub fn upgrade(&mut self, chart_values: &Value, port: u16) {
