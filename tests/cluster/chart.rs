@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use clap::Parser as _;
 use http::Request;
 use serde_json::{Value, json};
 
@@ -105,6 +106,13 @@ fn dimensions() -> Vec<Vec<Value>> {
         on_off(json!({}), json!({"labelPolicy": {"enabled": false}})),
         on_off(json!({}), json!({"webhook": {"replicas": 1, "priorityClassName": "system-cluster-critical"}})),
         on_off(json!({}), json!({"webhook": {"hostNetwork": true, "port": 10_260}})),
+        on_off(
+            json!({}),
+            json!({
+                "logFormat": "text", "webhook": {"extraArgs": ["--max-in-flight=64", "--log-level=info,kube=warn"]},
+                "controller": {"extraArgs": ["--log-level=debug"], "replicas": 2}, "service": {"port": 8443},
+            }),
+        ),
         on_off(json!({}), json!({"config": {"enforcement": {"mode": "warn"}}, "commonLabels": {"team": "ml"}})),
     ]
 }
@@ -148,6 +156,17 @@ fn pairwise(sizes: &[usize]) -> Vec<Vec<usize>> {
     rows
 }
 
+/// The command line that each Deployment's container has.
+fn assert_flags_are_understood(values: &Value, objects: &[Value]) {
+    for deployment in objects.iter().filter(|object| object["kind"] == "Deployment") {
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        let arguments = container["args"].as_array().unwrap().iter().map(|argument| argument.as_str().unwrap());
+        let line: Vec<&str> = std::iter::once("scalegate").chain(arguments).collect();
+        let understood = scalegate::cli::Cli::try_parse_from(&line);
+        assert!(understood.is_ok(), "{values}: {line:?}: {}", understood.unwrap_err());
+    }
+}
+
 #[test]
 fn every_pair_of_values_is_accepted_and_its_pods_are_restricted() {
     let Some(cluster) = control_plane() else { return };
@@ -164,6 +183,7 @@ fn every_pair_of_values_is_accepted_and_its_pods_are_restricted() {
             merge(&mut values, &dimension[choice]);
         }
         let mut objects = render_chart(&namespace, &values);
+        assert_flags_are_understood(&values, &objects);
         let host = values["webhook"]["hostNetwork"] == true;
         let pods = objects.iter().filter(|object| object["kind"] == "Deployment").map(|deployment| {
             let template = &deployment["spec"]["template"];
