@@ -15,6 +15,7 @@ mod command_line;
 mod coverage;
 mod crd_schemas;
 mod deploy;
+mod documents;
 mod generated;
 mod house;
 mod properties;
