@@ -41,7 +41,9 @@ impl Broken {
         let (bad, needed) = self.split();
         let cluster = standing.cluster();
         let namespace = cluster.namespace("broken");
-        needed.iter().for_each(|object| store(cluster, &namespace, object));
+        for object in needed {
+            store(cluster, &namespace, object);
+        }
         let begins = refusal(&self.rule);
         until(&format!("{} denies; {}", self.rule, standing.installation.logs()), PATIENCE, || {
             let ran = send(cluster, &namespace, &["create", "--dry-run=server"], bad);

@@ -70,7 +70,9 @@ fn start() -> Option<Standing> {
     let mut old = BTreeMap::new();
     for broken in &broken {
         let namespace = cluster.namespace("old");
-        broken.documents.iter().for_each(|document| store(cluster, &namespace, document));
+        for document in &broken.documents {
+            store(cluster, &namespace, document);
+        }
         old.insert(broken.rule.clone(), namespace);
     }
     let names: Vec<String> = (0..UNREGISTERED).map(unregistered_name).collect();
@@ -128,8 +130,8 @@ impl Standing {
         events
     }
 
-    /// Waits until a Deployment is in the webhook's view, as it is stored now; `needle` is what a warning then says about
-    /// an autoscaler on a target that its pods never reach.
+    /// Waits until a Deployment with `--max-num-seqs` is in the webhook's view, by the warning about an autoscaler whose
+    /// target its pods never reach.
     pub fn wait_for_view(&self, namespace: &str, deployment: &str) {
         let probe =
             hpa("view-probe", deployment, "prometheus.googleapis.com|vllm:num_requests_running|gauge", "100000");
@@ -151,7 +153,7 @@ impl Pair {
     /// The stored objects of both of this kind and name, without what differs from write to write whatever anybody does,
     /// and without what we may write.
     pub fn plain(&self, object: &Value) -> [Value; 2] {
-        [&self.with, &self.without].map(|namespace| plain(stored(self.cluster, namespace, object), namespace))
+        [&self.with, &self.without].map(|namespace| plain(&stored(self.cluster, namespace, object), namespace))
     }
 }
 
@@ -169,7 +171,7 @@ pub fn stored(cluster: &ControlPlane, namespace: &str, object: &Value) -> Value 
 pub const OURS: &str = "status.scalegate.dev/";
 
 /// An object without our annotations, and without what time, place and chance put into it.
-pub fn plain(object: Value, namespace: &str) -> Value {
+pub fn plain(object: &Value, namespace: &str) -> Value {
     let mut object: Value = serde_json::from_str(&object.to_string().replace(namespace, "NAMESPACE")).unwrap();
     let metadata = object["metadata"].as_object_mut().unwrap();
     for field in ["uid", "resourceVersion", "creationTimestamp"] {
@@ -179,7 +181,9 @@ pub fn plain(object: Value, namespace: &str) -> Value {
     metadata.remove("generation");
     let mut managers = metadata.remove("managedFields").unwrap_or_default();
     if let Some(managers) = managers.as_array_mut() {
-        managers.iter_mut().for_each(|manager| drop(manager.as_object_mut().unwrap().remove("time")));
+        for manager in managers.iter_mut() {
+            manager.as_object_mut().unwrap().remove("time");
+        }
         // Entries of one second stand in the order of their names, others in that of their times.
         managers.sort_by_key(Value::to_string);
     }
