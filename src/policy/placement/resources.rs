@@ -130,10 +130,34 @@ fn accelerator_label(key: &str, value: &str) -> Option<Maker> {
             (facts.contains(&name) || name.starts_with("cuda.") || name.starts_with("mig-")).then_some(nvidia)
         }
         "amd.com" | "beta.amd.com" => name.starts_with("gpu.").then_some(Maker::One("amd")),
-        // Node feature discovery: a PCI device of NVIDIA's vendor id 10de.
-        "feature.node.kubernetes.io" => (name.starts_with("pci-") && name.contains("10de")).then_some(nvidia),
+        "gpu.intel.com" => name.starts_with("device").then_some(Maker::One("intel")),
+        "intel.feature.node.kubernetes.io" => match name {
+            "gpu" => Some(Maker::One("intel")),
+            "gaudi" => Some(Maker::One("habana")),
+            _ => None,
+        },
+        "feature.node.kubernetes.io" => match name {
+            "amd-gpu" | "amd-vgpu" => Some(Maker::One("amd")),
+            _ => pci_device(name),
+        },
         _ => None,
     }
+}
+
+/// Whose accelerator a PCI device is that node feature discovery found: `pci-<class>_<vendor>.present`, where the class may
+/// be left out. Vendors make other devices too, so that for all but NVIDIA the class has to be that of displays (03) or of
+/// processing accelerators (12).
+fn pci_device(name: &str) -> Option<Maker> {
+    let device = name.strip_prefix("pci-")?;
+    if device.contains("10de") {
+        return Some(Maker::One("nvidia"));
+    }
+    if !device.starts_with("03") && !device.starts_with("12") {
+        return None;
+    }
+    [("_1002", "amd"), ("_8086", "intel"), ("_1da3", "habana")]
+        .into_iter()
+        .find_map(|(vendor, maker)| device.contains(vendor).then_some(Maker::One(maker)))
 }
 
 /// Whether GPUs of these nodes are shared, so that one pod gets one unit whatever allocatable says.
@@ -199,6 +223,18 @@ mod tests {
         assert!(!promises("cloud.google.com/gke-tpu-accelerator", "tpu-v6e-slice", "nvidia.com/gpu"));
         assert!(!promises("cloud.google.com/machine-family", "n2", "nvidia.com/gpu"));
         assert!(!promises("nvidia.com/gpu.deploy.operands", "true", "nvidia.com/gpu"));
+        assert!(promises("feature.node.kubernetes.io/amd-gpu", "true", "amd.com/gpu"));
+        assert!(promises("feature.node.kubernetes.io/pci-1200_1002.present", "true", "amd.com/gpu"));
+        assert!(!promises("feature.node.kubernetes.io/pci-1200_1002.present", "true", "nvidia.com/gpu"));
+        assert!(promises("feature.node.kubernetes.io/pci-0380_8086.present", "true", "gpu.intel.com/xe"));
+        assert!(
+            !promises("feature.node.kubernetes.io/pci-0200_8086.present", "true", "gpu.intel.com/xe"),
+            "a network card"
+        );
+        assert!(promises("feature.node.kubernetes.io/pci-1200_1da3.present", "true", "habana.ai/gaudi"));
+        assert!(promises("intel.feature.node.kubernetes.io/gpu", "true", "gpu.intel.com/i915"));
+        assert!(promises("intel.feature.node.kubernetes.io/gaudi", "true", "habana.ai/gaudi"));
+        assert!(promises("gpu.intel.com/device-id.0300-9a49.present", "true", "gpu.intel.com/i915"));
     }
 
     #[test]

@@ -315,6 +315,7 @@ fn a_pool_accelerator_label_counts_before_the_device_plugin_registers() {
         ("nvidia.com/gpu.count", "1"),
         ("node.kubernetes.io/instance-type", "g5.xlarge"),
         ("feature.node.kubernetes.io/pci-10de.present", "true"),
+        ("feature.node.kubernetes.io/pci-0302_10de.present", "true"),
     ] {
         let new = world().complete().selecting(POOL, "p").node("a", &[(POOL, "p"), (key, value)], CPU_NODE);
         new.is("not ready on node pool p");
