@@ -230,5 +230,16 @@ fn installers(metadata: &ObjectMeta) -> Vec<String> {
         "kustomize.toolkit.fluxcd.io/namespace",
     ));
     found.extend(pair("Flux HelmRelease", "helm.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/namespace"));
+    // These, too, apply everything first and prune last.
+    found.extend(
+        [
+            ("ApplySet", "applyset.kubernetes.io/part-of"),
+            ("Config Sync", "configsync.gke.io/manager"),
+            ("inventory", "config.k8s.io/owning-inventory"),
+            ("kapp application", "kapp.k14s.io/app"),
+        ]
+        .into_iter()
+        .filter_map(|(what, key)| Some(format!("{what} {}", value(key)?))),
+    );
     found
 }

@@ -223,6 +223,10 @@ fn one_installer_of_both_means_a_rename() {
         "labels: {argocd.argoproj.io/instance: vllm}",
         "labels: {kustomize.toolkit.fluxcd.io/name: apps, kustomize.toolkit.fluxcd.io/namespace: flux-system}",
         "labels: {helm.toolkit.fluxcd.io/name: vllm, helm.toolkit.fluxcd.io/namespace: flux-system}",
+        "labels: {applyset.kubernetes.io/part-of: applyset-wHf5Gity0G0nPN34KuNBIBBEOu2H9ED2KqsblMPFygM-v1}",
+        "annotations: {configsync.gke.io/manager: ':root_root-sync'}",
+        "annotations: {config.k8s.io/owning-inventory: 1c8b5d0e}",
+        "labels: {kapp.k14s.io/app: '1588343775289262000'}",
     ] {
         let yaml = hpa(&format!("name: a, {installer}")) + &hpa(&format!("name: b, {installer}"));
         assert_eq!(said(&yaml), [WARNED], "{installer}");
