@@ -22,10 +22,11 @@ MultidimPodAutoscaler writes the replicas itself, so either fights with the othe
 Keep one. To scale on several metrics, list them in one HPA: the largest proposal wins.
 
 The rule does not count KEDA's own HPA, one that a ScaledObject takes over (scaledobject.keda.sh/transfer-hpa-ownership), and
-one that is being deleted. It only warns when one Helm release, Argo CD application or Flux object installs both (a rename
-creates the new one before it deletes the old one), when the old HPA is annotated scalegate.dev/adopt: \"true\", when the
-ScaledObject is paused, and beside an HPA that scalegate made, which it then withdraws. It also warns on a labelled workload
-that another autoscaler scales already, because the label then brings no HPA. In files the later document bears the finding.",
+one that is being deleted. It only warns when one Helm release, Argo CD application, Flux object, ApplySet, Config Sync object
+or kapp application installs both (a rename creates the new one before it deletes the old one), beside KEDA's HPA of a
+ScaledObject that is gone, when the old HPA is annotated scalegate.dev/adopt: \"true\", when the ScaledObject is paused, and
+beside an HPA that scalegate made, which it then withdraws. It also warns on a labelled workload that another autoscaler
+scales already, because the label then brings no HPA. In files the later document bears the finding.",
     failing: "\
 apiVersion: apps/v1
 kind: Deployment
@@ -192,7 +193,12 @@ fn check(subject: &Autoscaler<'_>, order: Option<u64>, context: &Context<'_>) ->
     rivals(subject, context)
         .iter()
         .filter(|other| came_before(other, order))
-        .map(|other| against(subject, other, one_namespace(subject, other, context)))
+        .map(|other| {
+            if other.outlives_its_scaled_object(context.view) {
+                return beside_a_leftover(subject, other);
+            }
+            against(subject, other, one_namespace(subject, other, context))
+        })
         .collect()
 }
 
@@ -238,6 +244,18 @@ fn one_namespace(subject: &Autoscaler<'_>, other: &Autoscaler<'_>, context: &Con
     let target = &subject.target;
     let of = TypeMeta { api_version: target.api_version.clone(), kind: target.kind.clone() };
     context.view.workloads_named(of.group(), &target.kind, &target.name).count() < 2
+}
+
+/// Beside an HPA that KEDA made for a ScaledObject that was just deleted: what replaces the ScaledObject comes first.
+fn beside_a_leftover(subject: &Autoscaler<'_>, other: &Autoscaler<'_>) -> Finding {
+    let scaled = format!("{}/{}", subject.target.kind, subject.target.name);
+    let message = format!(
+        "{scaled} is still scaled by {}, whose ScaledObject is gone; until Kubernetes deletes it, {}",
+        other.title(),
+        outcome(subject, other)
+    );
+    let hint = format!("if it does not go within a minute, delete {}", other.title());
+    Finding::warn("spec.scaleTargetRef", scaled, message).hint(hint)
 }
 
 fn against(subject: &Autoscaler<'_>, other: &Autoscaler<'_>, certain: bool) -> Finding {

@@ -164,6 +164,26 @@ impl<'a> Autoscaler<'a> {
         owned || named && (self.made_by_keda() || is_true(&scaled_object.metadata.annotations, TRANSFER))
     }
 
+    /// Of an HPA that KEDA made: whether its ScaledObject is gone or going. The garbage collector deletes the HPA next,
+    /// some moments later.
+    pub fn outlives_its_scaled_object(&self, view: &ClusterView) -> bool {
+        if self.kind != Kind::Hpa {
+            return false;
+        }
+        let Some(owner) = self.metadata.owner_references.iter().find(|owner| of_keda(owner)) else { return false };
+        let same = |object: &ObjectMeta| {
+            object.name == owner.name
+                && may_be_same(object.namespace.as_deref(), self.metadata.namespace.as_deref())
+                && object.uid.as_ref().is_none_or(|uid| *uid == owner.uid || owner.uid.is_empty())
+        };
+        let mut found =
+            view.scaled_objects().map(|(_, object)| &object.metadata).filter(|object| same(object)).peekable();
+        match found.peek() {
+            Some(_) => found.all(|object| object.deletion_timestamp.is_some()),
+            None => view.is_closed("ScaledObject"),
+        }
+    }
+
     /// Whether its owner consents to its take-over.
     pub fn consents(&self) -> bool {
         is_true(&self.metadata.annotations, ADOPT)

@@ -188,6 +188,29 @@ fn a_scaled_object_and_its_hpa_count_once() {
 }
 
 #[test]
+fn an_hpa_of_a_scaled_object_that_is_gone_is_going_too() {
+    let keda =
+        hpa("name: keda-hpa-a, labels: {scaledobject.keda.sh/name: a, app.kubernetes.io/managed-by: keda-operator}, \
+         ownerReferences: [{apiVersion: keda.sh/v1alpha1, kind: ScaledObject, name: a, uid: u1, controller: true}]");
+    let configuration = Configuration::default();
+    let after = |others: &str, closed: bool| {
+        let mut view = view(&(keda.clone() + others));
+        if closed {
+            view.closed.insert("ScaledObject".to_owned());
+        }
+        let hpa = brief(&ours(admit(&view, &hpa("name: b"), None, &configuration)));
+        assert_eq!(hpa, brief(&ours(admit(&view, &scaled_object("name: b", ""), None, &configuration))), "{others}");
+        hpa
+    };
+    assert_eq!(after("", true), [WARNED], "gone");
+    assert_eq!(after("", false), [DENIED], "it may be where nobody looked");
+    let going = scaled_object("name: a, uid: u1, deletionTimestamp: '2026-01-01T00:00:00Z'", "");
+    assert_eq!(after(&going, true), [WARNED], "being deleted");
+    assert_eq!(after(&going, false), [WARNED], "being deleted");
+    assert_eq!(after(&scaled_object("name: a, uid: u1", ""), true), [DENIED], "there");
+}
+
+#[test]
 fn a_scaled_object_may_take_an_hpa_over() {
     let over = "horizontalPodAutoscalerConfig: {name: b}";
     let asked = "name: a, annotations: {scaledobject.keda.sh/transfer-hpa-ownership: 'true'}";
