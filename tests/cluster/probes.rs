@@ -436,7 +436,7 @@ fn breaker(table: &Table<'_>, adapter: &Adapter<'_>, fault: &str) {
     until("the background has an answer", PATIENCE, || (world.results("custom", "absent") > absent).then_some(()));
     table.until_refused("the background's later answer", "spare", &later);
     until("the breaker closes", UNTIL_A_TRIAL, || (!world.breaker_is_open()).then_some(()));
-    table.refused("a healed adapter", "llm", &[pods(&table.fresh("healed"))]);
+    table.refused("a healed adapter", "spare", &[pods(&table.fresh("healed"))]);
     table.delete("later");
 }
 
