@@ -382,7 +382,7 @@ fn secrets_in_environment_and_arguments_come_out_nowhere() {
             object["metadata"]["name"] = json!(format!("autoscaler-{count}"));
         }
         let ran = cluster.kubectl_stdin(&["create", "-n", &namespace, "-f", "-"], &object.to_string());
-        said.push_str(&format!("{what}: {}{}\n", ran.stdout, ran.stderr));
+        said.extend([what, ": ", &ran.stdout, &ran.stderr, "\n"]);
         ran.code
     };
     // In order, then with each setting wrong, then with flags that cannot be read.
@@ -449,7 +449,7 @@ fn what_a_tenant_writes_steers_no_terminal_and_forges_no_line_of_the_log() {
         }
         deployment["spec"]["template"]["spec"]["containers"][0]["args"] =
             json!([format!("--max-num-seqs={value}"), format!("--served-model-name={value}"), value]);
-        let metric = format!("prometheus.googleapis.com|vllm:num_requests_runing{}|gauge", value);
+        let metric = format!("prometheus.googleapis.com|vllm:num_requests_runing{value}|gauge");
         for object in [deployment, hpa(&format!("loud-{n}"), "loud", &metric), hpa(&format!("t-{n}"), "loud", value)] {
             let ran = cluster.kubectl_stdin(&["create", "-n", &namespace, "-f", "-"], &object.to_string());
             printed.push_str(&ran.stderr);

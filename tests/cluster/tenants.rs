@@ -73,7 +73,7 @@ impl<'a> Team<'a> {
 }
 
 /// A workload of one of the three kinds, with a template of its own.
-fn workload(kind: &str, name: &str, labels: Value, annotations: Value) -> Value {
+fn workload(kind: &str, name: &str, labels: &Value, annotations: &Value) -> Value {
     let template = json!({
         "metadata": {"labels": {"app": name}},
         "spec": {"containers": [{
@@ -113,12 +113,12 @@ fn who_may_not_create_autoscalers_may_not_touch_our_words_in_any_way_of_writing(
     for kind in KINDS {
         let plural = format!("{}s", kind.to_lowercase());
         let named = |name: &str| format!("{plural}/{name}");
-        team.create(&workload(kind, "plain", json!({}), json!({})));
-        team.create(&workload(kind, "marked", label(), setting()));
+        team.create(&workload(kind, "plain", &json!({}), &json!({})));
+        team.create(&workload(kind, "marked", &label(), &setting()));
         let (plain, marked) = (named("plain"), named("marked"));
         let text =
-            |name: &str, labels: Value, annotations: Value| workload(kind, name, labels, annotations).to_string();
-        let mut generated = workload(kind, "", label(), json!({}));
+            |name: &str, labels: Value, annotations: Value| workload(kind, name, &labels, &annotations).to_string();
+        let mut generated = workload(kind, "", &label(), &json!({}));
         generated["metadata"] = json!({"generateName": "new-", "labels": label()});
         let key = "scalegate.dev~1autoscale";
         let add = json!([{"op": "add", "path": "/metadata/labels", "value": label()}]).to_string();
@@ -190,8 +190,8 @@ fn our_words_do_not_come_in_by_a_subresource() {
                                     "annotations": {"scalegate.dev/max-replicas": "99"}}})
     .to_string();
     for kind in KINDS {
-        team.create(&workload(kind, "plain", json!({}), json!({})));
-        team.create(&workload(kind, "marked", label(), setting()));
+        team.create(&workload(kind, "plain", &json!({}), &json!({})));
+        team.create(&workload(kind, "marked", &label(), &setting()));
         let ours = |name: &str| {
             let object = team.get(kind, name);
             let of = |field: &str, key: &str| object["metadata"][field][key].clone();
@@ -214,7 +214,7 @@ fn a_word_on_the_pod_template_brings_nothing_and_a_right_elsewhere_is_none_here(
     let Some(installed) = installation() else { return };
     let cluster = installed.cluster;
     let team = Team::new(cluster, "template");
-    let mut object = workload("Deployment", "template", json!({}), json!({}));
+    let mut object = workload("Deployment", "template", &json!({}), &json!({}));
     object["spec"]["template"]["metadata"]["labels"]["scalegate.dev/autoscale"] = json!("latency");
     let ran = team.run("tenant", &["create", "-f", "-"], &object.to_string());
     assert!(ran.stderr.contains("[label-misplaced]"), "{}", ran.stderr);
@@ -226,7 +226,7 @@ fn a_word_on_the_pod_template_brings_nothing_and_a_right_elsewhere_is_none_here(
     let elsewhere = cluster.namespace("elsewhere");
     let grant = ["create", "rolebinding", "edit", "-n", &elsewhere, "--clusterrole=edit", "--user=tenant"];
     cluster.kubectl(&grant).ok();
-    let marked = workload("Deployment", "marked", label(), json!({})).to_string();
+    let marked = workload("Deployment", "marked", &label(), &json!({})).to_string();
     assert!(team.run("tenant", &["create", "-f", "-"], &marked).refused().contains(REFUSAL));
     cluster.kubectl_stdin(&["create", "-n", &elsewhere, "--as=tenant", "-f", "-"], &marked).ok();
 }
@@ -236,7 +236,7 @@ fn whoever_does_not_touch_our_words_works_as_before() {
     let Some(installed) = installation() else { return };
     let team = Team::new(installed.cluster, "work");
     let create = |user: &str, object: &Value| team.run(user, &["create", "-f", "-"], &object.to_string()).ok();
-    create("editor", &workload("Deployment", "marked", label(), setting()));
+    create("editor", &workload("Deployment", "marked", &label(), &setting()));
     let described = team.get("deployment", "marked");
     assert_eq!(described["metadata"]["annotations"]["status.scalegate.dev/engine"], "vllm", "{described}");
 
@@ -294,7 +294,7 @@ fn whoever_does_not_touch_our_words_works_as_before() {
         json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid}])
     };
     for (name, cascade) in [("orphaned", "orphan"), ("collected", "background")] {
-        let mut object = workload("StatefulSet", name, label(), json!({}));
+        let mut object = workload("StatefulSet", name, &label(), &json!({}));
         object["metadata"]["ownerReferences"] = owner(name);
         create("editor", &object);
         team.run("tenant", &["delete", "configmap", name, &format!("--cascade={cascade}")], "").ok();
