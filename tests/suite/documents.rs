@@ -166,10 +166,10 @@ fn differences(process: &str, scrape: &str) -> Vec<String> {
     for (name, (kind, labels)) in &exported {
         match described.get(name) {
             None => {
-                problems.push(format!("{process} exports `{name}` ({kind}), which docs/metrics.md does not describe"))
+                problems.push(format!("{process} exports `{name}` ({kind}), which docs/metrics.md does not describe"));
             }
             Some((said, _)) if said != kind => {
-                problems.push(format!("`{name}` is a {kind}, docs/metrics.md says {said}"))
+                problems.push(format!("`{name}` is a {kind}, docs/metrics.md says {said}"));
             }
             Some((_, said)) if labels.is_some() && said != labels => {
                 problems.push(format!("`{name}` has the labels {labels:?}, docs/metrics.md says {said:?}"));

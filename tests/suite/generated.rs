@@ -128,7 +128,7 @@ fn the_flags_that_are_described_are_those_of_the_commands() {
         write!(text, "\n## `scalegate {name}`\n\n| Flag | Default | Meaning |\n|---|---|---|\n").unwrap();
         for flag in command.get_arguments().filter(|flag| flag.get_id() != "help") {
             let value = flag.get_action().takes_values().then(|| flag.get_value_names()).flatten();
-            let value: String = value.unwrap_or_default().iter().map(|name| format!(" {name}")).collect();
+            let value = value.unwrap_or_default().iter().fold(String::new(), |text, name| text + " " + name);
             let defaults: Vec<_> = flag.get_default_values().iter().map(|value| value.to_str().unwrap()).collect();
             let default = if defaults.is_empty() || value.is_empty() {
                 String::new()
