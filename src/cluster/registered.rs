@@ -13,6 +13,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::secret::Pauses;
+
 mod drift;
 
 pub use drift::drift;
@@ -78,18 +80,29 @@ pub fn start(client: &Client, name: &str, cancel: &CancellationToken) -> watch::
 
 async fn follow(of: Of, api: Api<DynamicObject>, name: &str, sender: &watch::Sender<Configurations>) {
     let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = std::pin::pin!(watcher(api, only).default_backoff());
+    let mut events = std::pin::pin!(watcher(api, only).backoff(Pauses::default()));
     // What a new list has held so far. It counts when the list is through.
     let mut listed = None;
+    let mut last = String::new();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Init) => listed = None,
             Ok(watcher::Event::InitApply(object)) => listed = serde_json::to_value(object).ok(),
-            Ok(watcher::Event::InitDone) => set(of, sender, listed.take()),
+            Ok(watcher::Event::InitDone) => {
+                last.clear();
+                set(of, sender, listed.take());
+            }
             Ok(watcher::Event::Apply(object)) => set(of, sender, serde_json::to_value(object).ok()),
             Ok(watcher::Event::Delete(_)) => set(of, sender, None),
-            // The watcher tries again by itself, later and later.
-            Err(error) => tracing::warn!(%error, name, "cannot watch the webhook configuration"),
+            // The watcher tries again by itself, as soon as [`Pauses`] says: readiness is judged by what is known here, and
+            // a replica that knows an old bundle alone would take its new certificate for a wrong one.
+            Err(error) => {
+                let error = error.to_string();
+                if error != last {
+                    tracing::warn!(error, name, "cannot watch the webhook configuration; trying again");
+                    last = error;
+                }
+            }
         }
     }
 }

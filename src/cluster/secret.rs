@@ -16,8 +16,8 @@ pub const CHAIN_KEY: &str = "tls.crt";
 /// See [`CHAIN_KEY`].
 pub const PRIVATE_KEY: &str = "tls.key";
 
-/// The pauses of a watch that fails, doubling. One small object asked for every few seconds is no load, and a rotation waits
-/// for the slowest replica.
+/// The pauses of a watch of one object that fails, doubling. One small object asked for every few seconds is no load, and a
+/// rotation waits for the slowest replica.
 const PAUSE_FIRST: Duration = Duration::from_millis(500);
 const PAUSE_MOST: Duration = Duration::from_secs(5);
 
@@ -52,7 +52,7 @@ impl TlsSecret {
 
 /// [`PAUSE_FIRST`] doubling up to [`PAUSE_MOST`], and up to a quarter more, so that replicas do not march in step.
 #[derive(Default)]
-struct Pauses(u32);
+pub(super) struct Pauses(u32);
 
 impl Iterator for Pauses {
     type Item = Duration;

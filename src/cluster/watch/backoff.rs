@@ -5,8 +5,9 @@ use std::time::Duration;
 
 /// The first pause after a failure.
 const FIRST: Duration = Duration::from_millis(500);
-/// The longest one, as client-go's reflector has it.
-const LONGEST: Duration = Duration::from_secs(30);
+/// The longest one. client-go's reflector takes 30 s, for which thousands of nodes are a reason; we are a few replicas,
+/// whose view should be whole soon after the API server is back.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next try.
 #[derive(Debug, Default)]

@@ -33,6 +33,11 @@ const LONGEST_WATCH: Duration = Duration::from_secs(290);
 const MARGIN: Duration = Duration::from_secs(5);
 /// After how long an account that may not read a kind is tried again.
 const FORBIDDEN: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(30) };
+/// The pause after each of the first refusals: an API server that has just started refuses what it allows once it has
+/// read its roles.
+const REFUSED: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(2) };
+/// How many refusals may come of that.
+const REFUSED_FIRST: u32 = 5;
 /// How long a watch that has begun may be silent before it counts as caught up.
 const CATCH_UP: Duration = Duration::from_secs(1);
 /// What lasted so long has worked: the pauses after it are short again.
@@ -83,6 +88,7 @@ impl Watch {
         let kind = self.target.kind;
         let mut backoff = Backoff::default();
         let mut from: Option<String> = None;
+        let mut refused = 0_u32;
         loop {
             let began = Instant::now();
             let outcome = match from.clone() {
@@ -92,6 +98,10 @@ impl Watch {
             if began.elapsed() >= LONG_ENOUGH {
                 backoff.reset();
             }
+            refused = match &outcome {
+                Err(Trouble::Forbidden(_)) => refused.saturating_add(1),
+                _ => 0,
+            };
             let Err(trouble) = outcome else { continue };
             let pause = match &trouble {
                 Trouble::NotServed => {
@@ -109,7 +119,7 @@ impl Watch {
                 }
                 Trouble::Forbidden(message) => {
                     self.caches.forbidden(kind, message);
-                    jitter(FORBIDDEN)
+                    jitter(if refused > REFUSED_FIRST { FORBIDDEN } else { REFUSED })
                 }
                 Trouble::Busy(wait) => {
                     self.caches.failed(kind, &trouble.to_string());
