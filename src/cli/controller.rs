@@ -245,4 +245,22 @@ mod tests {
         std::fs::write(&file, "scalegate-system\n").unwrap();
         assert_eq!(own_namespace(&file).as_deref(), Some("scalegate-system"));
     }
+
+    #[test]
+    fn the_ends_of_certificates_are_exported_by_the_leader_alone() {
+        let (metrics, counters) = (Metrics::new(), Arc::<RotationCounters>::default());
+        export(&metrics, &counters);
+        counters.leaves.store(3, Ordering::Relaxed);
+        counters.leaf_not_after.store(1_700_000_000, Ordering::Relaxed);
+        let text = metrics.text().unwrap();
+        assert!(
+            text.contains("scalegate_rotation_steps_total{step=\"leaf\"} 3") && text.contains("scalegate_leader 0")
+        );
+        assert!(!text.contains("scalegate_rotation_not_after_seconds{"), "{text}");
+        counters.leads.store(true, Ordering::Relaxed);
+        let text = metrics.text().unwrap();
+        assert!(text.contains("scalegate_rotation_not_after_seconds{certificate=\"leaf\"} 1700000000"), "{text}");
+        // There is no authority yet.
+        assert!(text.contains("scalegate_leader 1") && !text.contains("certificate=\"authority\""), "{text}");
+    }
 }
