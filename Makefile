@@ -15,6 +15,10 @@ run: ## Show what scalegate does: the walkthrough admitted, the broken manifests
 test: ## Run every test
 	$(CARGO) test
 
+.PHONY: soak
+soak: ## Rotate certificates and restart replicas under load, the long form (some minutes)
+	SCALEGATE_TEST_SOAK=1 $(CARGO) test --test cluster rotation:: -- --test-threads=1 --nocapture
+
 .PHONY: control-plane
 control-plane: ## Build the control plane that the tests run against (once, some 8 minutes; needs Go)
 	$(CARGO) test --quiet --test cluster -- --exact harness::assets::every_binary_of_the_control_plane_is_there

@@ -18,6 +18,7 @@ mod orders;
 mod pools;
 mod probes;
 mod rights;
+mod rotation;
 mod serving;
 mod standing;
 mod strangers;

@@ -13,7 +13,7 @@ use super::balancer::Balancer;
 use super::chart::{Installed, RELEASE, install_chart, project};
 use super::control_plane::{ControlPlane, Options};
 use super::process::until;
-use super::scalegate::Scalegate;
+use super::scalegate::{Launch, Scalegate};
 
 /// Where it is installed.
 pub const NAMESPACE: &str = "scalegate-system";
@@ -84,9 +84,10 @@ impl<'a> Installation<'a> {
             .objects
             .iter()
             .any(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == controller.as_str());
-        let controller = has_controller.then(|| chart.launch(&controller).start_unready());
         let launch = || chart.launch(&format!("{RELEASE}-webhook")).start_unready();
+        // They wait for the controller's certificate.
         let mut replicas: Vec<Scalegate> = (0..replicas).map(|_| launch()).collect();
+        let controller = has_controller.then(|| controller_launch(&chart, &replicas).start_unready());
         for replica in &mut replicas {
             replica.wait_ready();
             replica.join(&balancer);
@@ -124,10 +125,21 @@ impl<'a> Installation<'a> {
         }
     }
 
+    /// How to start one more controller, which dials these replicas.
+    pub fn launch_controller(&self) -> Launch {
+        controller_launch(&self.chart, &self.replicas)
+    }
+
     /// The replicas' logs, for messages of failed tests.
     pub fn logs(&self) -> String {
         self.replicas.iter().map(Scalegate::log).collect()
     }
+}
+
+/// Kubernetes refuses loopback in EndpointSlices, so a flag says where replicas are.
+fn controller_launch(chart: &Installed<'_>, replicas: &[Scalegate]) -> Launch {
+    let launch = chart.launch(&format!("{RELEASE}-controller"));
+    replicas.iter().fold(launch, |launch, replica| launch.args([format!("--endpoint={}", replica.address())]))
 }
 
 fn create_namespace(cluster: &ControlPlane) {

@@ -12,6 +12,7 @@ pub mod control_plane;
 pub mod http;
 pub mod identity;
 pub mod installation;
+pub mod load;
 pub mod metrics;
 pub mod nodes;
 pub mod process;
