@@ -75,9 +75,10 @@ fn read_filter(source_of: &'static str, filter: &str) -> Result<EnvFilter, LogEr
     }
     let named = |target: &str| text.split(',').any(|directive| names(directive, target));
     let quiet = QUIET.iter().filter(|(target, _)| !named(target));
-    let quiet: String = quiet.map(|(target, level)| format!(",{target}={level}")).collect();
+    let quiet: Vec<String> = quiet.map(|(target, level)| format!("{target}={level}")).collect();
+    let all = [&[text.to_owned()], &quiet[..]].concat().join(",");
     // What the user wrote is read alone first, so that a mistake is told as theirs.
-    EnvFilter::try_new(text).and_then(|_| EnvFilter::try_new(format!("{text}{quiet}"))).map_err(|_| wrong())
+    EnvFilter::try_new(text).and_then(|_| EnvFilter::try_new(all)).map_err(|_| wrong())
 }
 
 /// Whether a directive of a filter is about a target or a part of it: `kube_client=debug`, `kube_client::client`.
