@@ -38,8 +38,15 @@ impl Decision {
     /// Turns every denial into a warning: for a change of an object whose state before is not known, since a fault that it had
     /// already does not deny.
     pub fn soften(&mut self) {
+        self.soften_unless(|_| false);
+    }
+
+    /// Turns the denials into warnings that `stands` does not hold for.
+    pub(super) fn soften_unless(&mut self, stands: impl Fn(&Finding) -> bool) {
         for finding in self.findings.iter_mut().filter(|finding| finding.severity == Severity::Deny) {
-            finding.severity = Severity::Warn;
+            if !stands(finding) {
+                finding.severity = Severity::Warn;
+            }
         }
     }
 

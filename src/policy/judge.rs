@@ -5,6 +5,7 @@ use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, Stage, W
 use super::finding::Finding;
 use super::objects::{Hpa, Object, ObjectMeta, ScaledObject, TypeMeta, WorkloadObject};
 use super::rules::{ALL, Rule};
+use super::view::ClusterView;
 
 type Said = Vec<(&'static Rule, Finding)>;
 
@@ -26,7 +27,17 @@ pub fn judge(
         Some(old) if !said.is_empty() => findings(of, old, None, order, context),
         _ => Said::new(),
     };
-    decide(said, &before, metadata, context.stage, context.view, context.configuration)
+    let mut decision = decide(said, &before, metadata, context.stage, context.view, context.configuration);
+    if !context.view.behind.is_empty() && !decision.allowed() {
+        // What is in view may be gone or changed by now. A denial that needs none of it stands; any other is a warning.
+        let mut nothing = ClusterView::default();
+        nothing.now = context.view.now;
+        let alone = judge(of, object, old, None, &Context { view: &nothing, ..*context });
+        decision.soften_unless(|finding| {
+            alone.denials().any(|same| same.rule == finding.rule && same.value == finding.value)
+        });
+    }
+    decision
 }
 
 /// Judges a document of a file by the rules on files.
@@ -143,4 +154,48 @@ fn ours(metadata: &ObjectMeta) -> Vec<(&str, &str)> {
     let all = metadata.labels.iter().chain(&metadata.annotations);
     let ours = all.filter(|(key, _)| key.starts_with(super::settings::PREFIX));
     ours.map(|(key, value)| (key.as_str(), value.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::policy::configuration::Configuration;
+
+    fn hpa(name: &str, metric: &str) -> (TypeMeta, Object) {
+        let value: Value = json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": { "name": name, "namespace": "ml" },
+            "spec": {
+                "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "llm" }, "maxReplicas": 3,
+                "metrics": [{ "type": "Pods", "pods": {
+                    "metric": { "name": metric }, "target": { "type": "AverageValue", "averageValue": "4" },
+                } }],
+            },
+        });
+        Object::from_value(&value).unwrap()
+    }
+
+    #[test]
+    fn while_the_view_is_behind_only_what_needs_nothing_of_it_denies() {
+        const RIGHT: &str = "prometheus.googleapis.com|vllm:num_requests_running|gauge";
+        const MISSPELT: &str = "prometheus.googleapis.com|vllm:num_request_running|gauge";
+        let configuration = Configuration::default();
+        let (of, first) = hpa("first", RIGHT);
+        let mut view = ClusterView::default();
+        view.apply(&of, first);
+        let denied = |view: &ClusterView, metric: &str| {
+            let (of, second) = hpa("second", metric);
+            let context = Context { view, configuration: &configuration, stage: Stage::Admission, update: false };
+            let decision = judge(&of, &second, None, None, &context);
+            let rules = decision.denials().map(|finding| finding.rule.clone()).collect::<Vec<_>>();
+            let warned = decision.warnings().concat().contains("autoscaler-conflict");
+            (rules, warned)
+        };
+        assert_eq!(denied(&view, RIGHT), (vec!["autoscaler-conflict".to_owned()], false));
+        view.behind.insert("HorizontalPodAutoscaler".to_owned());
+        assert_eq!(denied(&view, RIGHT), (vec![], true), "the first may be gone by now");
+        assert_eq!(denied(&view, MISSPELT), (vec!["metric-exists".to_owned()], true));
+    }
 }

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::kinds::{CONFIG_MAP, KINDS, Kind};
 use crate::cluster::State;
 use crate::policy::objects::Key;
+use crate::policy::view::ClusterView;
 
 /// What is known of each kind of the cluster.
 pub struct Caches {
@@ -51,6 +52,8 @@ struct Cache {
     phase: Phase,
     contact: Option<Instant>,
     listed: bool,
+    /// Whether the watch stands and has brought what was missed before it began.
+    current: bool,
     forbidden: bool,
     problem: Option<String>,
     unreadable: BTreeSet<Key>,
@@ -83,7 +86,7 @@ impl Caches {
         caches
     }
 
-    /// Whether every kind that the API server serves has been listed once. It stays so: a webhook that has known the
+    /// Whether every kind that the API server serves has been listed once, and is watched. It stays so: a webhook that has known the
     /// cluster goes on answering from what it knows.
     ///
     /// An optional kind that the account may not read does not count; one of the core kinds (HPAs, workloads, namespaces)
@@ -109,7 +112,7 @@ impl Caches {
         let awaited = inner.kinds.iter().filter(|(kind, cache)| cache.is_awaited(kind));
         awaited
             .map(|(kind, cache)| {
-                let problem = cache.problem.as_deref().unwrap_or("the list is being read");
+                let problem = cache.problem.as_deref().unwrap_or("the list is being read, or the watch begins");
                 format!("{kind} is not known: {problem}")
             })
             .collect()
@@ -231,8 +234,25 @@ impl Caches {
 
     /// Changes of a kind were missed: it is not known until it has been listed again.
     pub(super) fn missed(&self, kind: &'static Kind) {
-        self.lock().kinds.entry(kind.kind).or_default().listed = false;
+        {
+            let mut inner = self.lock();
+            let cache = inner.kinds.entry(kind.kind).or_default();
+            (cache.listed, cache.current) = (false, false);
+        }
         self.publish();
+    }
+
+    /// Whether a kind's watch stands, so that its objects are in the view as they are now, give or take a moment.
+    pub(super) fn current(&self, kind: &'static Kind, current: bool) {
+        let changed = {
+            let mut inner = self.lock();
+            let cache = inner.kinds.entry(kind.kind).or_default();
+            std::mem::replace(&mut cache.current, current) != current
+        };
+        if changed {
+            self.publish();
+            self.ready();
+        }
     }
 
     /// The account may not read a kind. Warned about once.
@@ -247,6 +267,7 @@ impl Caches {
 
     /// The API server did not answer for a kind. Warned about once until it does.
     pub(super) fn failed(&self, kind: &'static Kind, problem: &str) {
+        self.current(kind, false);
         let mut inner = self.lock();
         let cache = inner.kinds.entry(kind.kind).or_default();
         if cache.problem.replace(problem.to_owned()).is_none() {
@@ -286,10 +307,10 @@ impl Caches {
         }
     }
 
-    /// Tells the view which kinds are closed and which should be but are not. Wakes nobody when that has not changed.
+    /// Tells the view which kinds are closed, which should be but are not, and of which news may be missing. Wakes nobody when that has not changed.
     pub(super) fn publish(&self) {
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (closed, open): (BTreeSet<&'static str>, BTreeSet<&'static str>) = {
+        let (closed, open, behind): (BTreeSet<&'static str>, BTreeSet<&'static str>, BTreeSet<&'static str>) = {
             let inner = self.lock();
             let is_closed = |kind: &&'static str| inner.kinds.get(kind).is_some_and(|cache| self.is_closed(cache));
             let (closed, mut open): (BTreeSet<_>, BTreeSet<_>) =
@@ -298,13 +319,19 @@ impl Caches {
             if inner.kinds.get(CONFIG_MAP.kind).is_some_and(|cache| !self.is_closed(cache)) {
                 open.insert(CONFIG_MAP.kind);
             }
-            (closed, open)
+            let lags = |cache: &Cache| cache.phase == Phase::Watched && !cache.current && !cache.forbidden;
+            let behind = inner.kinds.iter().filter(|(_, cache)| lags(cache)).map(|(kind, _)| *kind).collect();
+            (closed, open, behind)
         };
         // The view of a watched cluster is filled by nobody else.
         let same =
             |now: &BTreeSet<String>, new: &BTreeSet<&str>| now.iter().map(String::as_str).eq(new.iter().copied());
-        if !self.state.read(|view, _| same(&view.closed, &closed) && same(&view.partial, &open)) {
+        let known = |view: &ClusterView| {
+            same(&view.closed, &closed) && same(&view.partial, &open) && same(&view.behind, &behind)
+        };
+        if !self.state.read(|view, _| known(view)) {
             self.state.update(|view| {
+                view.behind = behind.into_iter().map(str::to_owned).collect();
                 view.closed = closed.into_iter().map(str::to_owned).collect();
                 view.partial = open.into_iter().map(str::to_owned).collect();
             });
@@ -336,7 +363,8 @@ impl Cache {
     /// Whether readiness waits for it.
     fn is_awaited(&self, kind: &str) -> bool {
         let core = known(kind).is_some_and(|kind| kind.core);
-        self.phase == Phase::Watched && !self.listed && (core || !self.forbidden)
+        // Listed is not enough: what changed while the lists were read comes with the watch.
+        self.phase == Phase::Watched && !(self.listed && self.current) && (core || !self.forbidden)
     }
 }
 

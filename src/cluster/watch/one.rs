@@ -182,13 +182,23 @@ impl Watch {
         let start = from.clone().unwrap_or_default();
         let query = wire::watch_query(&start, lasting, self.target.name.as_deref());
         let path = format!("{}?{query}", self.target.path);
-        let response = wire::send(&self.client, &path, wire::accept(self.target.kind, false)).await?;
+        let accept = wire::accept(self.target.kind, false);
+        let mut sending = std::pin::pin!(wire::send(&self.client, &path, accept));
+        let response = match timeout(CATCH_UP, &mut sending).await {
+            Ok(response) => response?,
+            Err(_) => {
+                // The API server takes its time, and things may change meanwhile.
+                self.caches.current(self.target.kind, false);
+                sending.await?
+            }
+        };
         let mut body = response.into_body();
         let mut lines = Lines::default();
         // What was missed since `from` comes first. Only then is the kind known as it is now.
         let mut first = match timeout(CATCH_UP, body.frame()).await {
             Err(_) => {
                 self.caches.contact(self.target.kind);
+                self.caches.current(self.target.kind, true);
                 None
             }
             first => Some(first),
@@ -236,6 +246,9 @@ impl Watch {
         self.feed.apply(changes);
         if reached.is_some() {
             self.caches.contact(self.target.kind);
+            if trouble.is_ok() {
+                self.caches.current(self.target.kind, true);
+            }
             *from = reached;
         }
         trouble

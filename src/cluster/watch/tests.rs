@@ -149,6 +149,21 @@ async fn nothing_is_proven_before_everything_is_known() {
 }
 
 #[tokio::test]
+async fn a_kind_is_behind_from_when_its_watch_breaks_until_the_next_one_stands() {
+    let server = ApiServer::start().await;
+    let behind = |world: &World| !world.state.read(|view, _| view.behind.is_empty());
+    let world = World::of(server, Configuration::default());
+    world.until("discovered", |world| world.caches.ready() || behind(world)).await;
+    world.until("ready", |world| world.caches.ready()).await;
+    assert!(!behind(&world), "ready means watched");
+    world.server.away(true);
+    world.until("behind", behind).await;
+    assert!(world.caches.ready(), "it goes on answering");
+    world.server.away(false);
+    world.until("current", |world| !behind(world)).await;
+}
+
+#[tokio::test]
 async fn a_heartbeat_and_a_status_that_nobody_reads_wake_nobody() {
     let server = ApiServer::start().await;
     server.put(NODES, node("a", "0", 0));

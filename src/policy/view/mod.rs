@@ -27,6 +27,9 @@ pub struct ClusterView {
     /// without a word from the API server. Empty for files and snapshots, which hold what they hold. Where a verdict
     /// rests on all objects of such a kind, it is unknown.
     pub partial: BTreeSet<String>,
+    /// Kinds of a live cluster of which news may be missing at this moment: the watch is being begun, or broke. What they
+    /// have in view may have changed since, so it denies nothing by itself. Empty for files and snapshots.
+    pub behind: BTreeSet<String>,
     /// Every document that makes metrics is in view (`review --complete`).
     pub complete: bool,
     /// The cluster as it is, when this view is that cluster with files put over it.
