@@ -53,7 +53,7 @@ const REQUESTS: usize = 600;
 
 /// How much is done.
 struct Form {
-    rotations: u64,
+    rotations: u32,
     restarts: usize,
 }
 
@@ -244,7 +244,7 @@ fn self_managed_certificates_rotate_and_replicas_come_and_go_without_a_failed_ca
     };
 
     let load = Load::start(&cluster);
-    let wanted = form.rotations as f64;
+    let wanted = f64::from(form.rotations);
     let mut upgrades = 0;
     loop {
         let mut other = extra.clone();
@@ -291,8 +291,8 @@ fn self_managed_certificates_rotate_and_replicas_come_and_go_without_a_failed_ca
     installed.balancer.wait_ready(2, PATIENCE);
     let tally = load.stop();
     // A write makes two calls, one after the other.
-    let failed = assert_failed("a killed replica", &installed, 2.0 * WORKERS as f64);
-    assert_right(&format!("a killed replica, {failed} calls failed"), &tally, WORKERS as u64);
+    let failed = assert_failed("a killed replica", &installed, 2.0 * f64::from(WORKERS));
+    assert_right(&format!("a killed replica, {failed} calls failed"), &tally, u64::from(WORKERS));
 
     // A second controller is ready without leading; once the first one has given the Lease back, it leads.
     let standby = installed.launch_controller().start();

@@ -13,7 +13,7 @@ use super::control_plane::ControlPlane;
 use super::{block_on, runtime};
 
 /// Each has at most one request in flight, and so at most one webhook call.
-pub const WORKERS: usize = 8;
+pub const WORKERS: u32 = 8;
 
 /// What is asked for. A machine that is busy with other things gives less.
 const PER_SECOND: u32 = 80;
@@ -123,11 +123,11 @@ impl std::fmt::Display for Tally {
     }
 }
 
-async fn work(client: Client, writes: Vec<Write>, first: usize, counts: Arc<Counts>, stop: Arc<AtomicBool>) {
-    let each = Duration::from_secs(1) * u32::try_from(WORKERS).expect("few") / PER_SECOND;
+async fn work(client: Client, writes: Vec<Write>, first: u32, counts: Arc<Counts>, stop: Arc<AtomicBool>) {
+    let each = Duration::from_secs(1) * WORKERS / PER_SECOND;
     let mut ticks = interval(each);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for write in writes.iter().cycle().skip(first) {
+    for write in writes.iter().cycle().skip(usize::try_from(first).expect("few")) {
         ticks.tick().await;
         if stop.load(Ordering::Relaxed) {
             return;
