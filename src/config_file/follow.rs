@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn max(follower: &Follower) -> i64 {
-        i64::from(follower.state.configuration().max_replicas)
+        follower.state.configuration().max_replicas
     }
 
     fn counts(follower: &Follower) -> [u64; 3] {

@@ -41,10 +41,10 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, FamilyRead>, String> {
     let mut open: Option<String> = None;
     let mut series = BTreeSet::new();
     for line in body.lines() {
-        let read = (|| match line.strip_prefix("# ") {
+        let read = match line.strip_prefix("# ") {
             Some(metadata) => read_metadata(metadata, &mut families, &mut open),
             None => read_sample(line, &mut families, open.as_deref(), &mut series),
-        })();
+        };
         read.map_err(|error| format!("{line:?}: {error}"))?;
     }
     for (name, family) in &families {

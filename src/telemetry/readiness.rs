@@ -60,7 +60,7 @@ mod tests {
         let filled = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&filled);
         readiness.require(move || if seen.load(Ordering::Relaxed) { Vec::new() } else { vec!["the cache".to_owned()] });
-        readiness.require(|| Vec::new());
+        readiness.require(Vec::new);
         assert_eq!(readiness.waiting_for(), ["the cache"]);
         filled.store(true, Ordering::Relaxed);
         assert!(readiness.waiting_for().is_empty());

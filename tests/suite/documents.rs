@@ -99,8 +99,13 @@ fn answer_as_api_server(mut stream: TcpStream) {
             r#"{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"namespaces","singularName":"namespace",
                "namespaced":false,"kind":"Namespace","verbs":["get","list","watch"]}]}"#,
         ),
-        // A watch that ends at once is begun again later.
-        "/api/v1/namespaces" if target.contains("watch=") => ("200 OK", ""),
+        "/api/v1/namespaces" if target.contains("watch=") => {
+            let bookmark = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"1"}}}"#;
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{bookmark}\n");
+            // The watch lasts until the client has enough of it.
+            let _ = stream.read(&mut byte);
+            return;
+        }
         "/api/v1/namespaces" => {
             ("200 OK", r#"{"kind":"NamespaceList","apiVersion":"v1","metadata":{"resourceVersion":"1"},"items":[]}"#)
         }

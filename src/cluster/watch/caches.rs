@@ -86,7 +86,7 @@ impl Caches {
         caches
     }
 
-    /// Whether every kind that the API server serves has been listed once, and is watched. It stays so: a webhook that has known the
+    /// Whether every kind that the API server serves has been listed once, and each core kind is watched. It stays so: a webhook that has known the
     /// cluster goes on answering from what it knows.
     ///
     /// An optional kind that the account may not read does not count; one of the core kinds (HPAs, workloads, namespaces)
@@ -363,8 +363,9 @@ impl Cache {
     /// Whether readiness waits for it.
     fn is_awaited(&self, kind: &str) -> bool {
         let core = known(kind).is_some_and(|kind| kind.core);
-        // Listed is not enough: what changed while the lists were read comes with the watch.
-        self.phase == Phase::Watched && !(self.listed && self.current) && (core || !self.forbidden)
+        // Of a core kind the list is not enough: what changed while all the lists were read comes with the watch.
+        let known = self.listed && (self.current || !core);
+        self.phase == Phase::Watched && !known && (core || !self.forbidden)
     }
 }
 

@@ -184,13 +184,12 @@ impl Watch {
         let path = format!("{}?{query}", self.target.path);
         let accept = wire::accept(self.target.kind, false);
         let mut sending = std::pin::pin!(wire::send(&self.client, &path, accept));
-        let response = match timeout(CATCH_UP, &mut sending).await {
-            Ok(response) => response?,
-            Err(_) => {
-                // The API server takes its time, and things may change meanwhile.
-                self.caches.current(self.target.kind, false);
-                sending.await?
-            }
+        let response = if let Ok(response) = timeout(CATCH_UP, &mut sending).await {
+            response?
+        } else {
+            // The API server takes its time, and things may change meanwhile.
+            self.caches.current(self.target.kind, false);
+            sending.await?
         };
         let mut body = response.into_body();
         let mut lines = Lines::default();

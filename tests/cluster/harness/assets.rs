@@ -79,12 +79,11 @@ impl Binary {
 
     /// The folder of the cache in which it is built: a new one whenever what it is built from changes.
     fn cache(self) -> PathBuf {
-        let files: Vec<PathBuf> = match self {
-            Self::Adapter => sources(&self.module()),
-            _ => {
-                let modules = [Self::ApiServer, Self::Helm].map(Self::module);
-                modules.iter().flat_map(|module| ["go.mod", "go.sum"].map(|file| module.join(file))).collect()
-            }
+        let files: Vec<PathBuf> = if self == Self::Adapter {
+            sources(&self.module())
+        } else {
+            let modules = [Self::ApiServer, Self::Helm].map(Self::module);
+            modules.iter().flat_map(|module| ["go.mod", "go.sum"].map(|file| module.join(file))).collect()
         };
         let topic = if self == Self::Adapter { "adapter" } else { "control-plane" };
         cache().join(topic).join(fingerprint(&files))
