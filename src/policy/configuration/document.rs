@@ -283,12 +283,13 @@ pub(super) struct ProbesForm {
     pub(super) settle: Option<String>,
     /// When an answer is too old to prove absence. Default: 5m.
     pub(super) stale_after: Option<String>,
-    /// Probes per minute, all together. Default: 60.
+    /// Probes per minute in the background, and as many by admissions. Default: 60.
     #[schemars(range(min = 1))]
     pub(super) per_minute: Option<u32>,
     /// How long an admission waits for a metrics API at most; 0s asks none. Default: 300ms.
     pub(super) look: Option<String>,
-    /// A metric known to exist, asked on the same path.
+    /// A metric that is always there, asked beside one that seems absent. Without it absence is never proven before the
+    /// Stackdriver adapter; before prometheus-adapter the first metric of its list is asked.
     pub(super) control: Option<String>,
 }
 
