@@ -181,6 +181,11 @@ fn export_caches(metrics: &Metrics, caches: &Arc<Caches>) {
         read.rows().into_iter().map(|cache| (vec![cache.kind], cache.age_seconds)).collect()
     });
     let read = Arc::clone(caches);
+    let help = "1 while the watch of the kind stands; at 0 what other objects say denies nothing";
+    metrics.gauges(family("cache_current", help, false), move || {
+        read.rows().into_iter().map(|cache| row(&[&cache.kind], u64::from(cache.current))).collect()
+    });
+    let read = Arc::clone(caches);
     let help = "Objects of each kind that could not be read, and are not known";
     metrics.gauges(family("cache_unreadable_objects", help, false), move || {
         read.rows().into_iter().map(|cache| row(&[&cache.kind], cache.unreadable)).collect()

@@ -211,6 +211,9 @@ fn wait_for_news(installed: &Installation<'_>) {
         let all = installed.replicas.iter().zip(&before).all(|(replica, before)| known(replica) > *before);
         all.then_some(())
     });
+    // Until the last watch stands, what other objects say denies nothing.
+    let current = |replica: &Scalegate| !replica.metrics().series("scalegate_cache_current", &[]).contains(&0.0);
+    until("each watch of each replica stands", PATIENCE, || installed.replicas.iter().all(current).then_some(()));
 }
 
 /// Loses the control plane, and sees that everything comes back, without asking more than is sensible.

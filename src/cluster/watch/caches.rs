@@ -35,6 +35,8 @@ pub struct CacheRow {
     pub age_seconds: f64,
     /// Whether all objects have been listed.
     pub synced: bool,
+    /// Whether the watch stands: what is in the view is so now, give or take a moment.
+    pub current: bool,
     /// Objects that do not read as their kind, and are therefore not in the view.
     pub unreadable: u64,
 }
@@ -129,6 +131,7 @@ impl Caches {
                     objects: 0,
                     age_seconds: cache.contact.unwrap_or(self.started).elapsed().as_secs_f64(),
                     synced: cache.listed,
+                    current: cache.current,
                     unreadable: u64::try_from(cache.unreadable.len()).unwrap_or(u64::MAX),
                 })
                 .collect()
