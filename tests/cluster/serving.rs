@@ -39,7 +39,12 @@ fn serve(cluster: &ControlPlane, topic: &str, replicas: usize) -> Served {
     let balancer = Balancer::start();
     let launch = || {
         let arguments = ["--cluster", &objects, "--tls-cert", &certificate, "--tls-key", &key, "--quiet-period", "1"];
-        Launch::new("webhook").args(arguments).args(["--config", config.to_str().unwrap()]).listening().start()
+        Launch::new("webhook")
+            .args(arguments)
+            .args(["--config", config.to_str().unwrap()])
+            .listening()
+            .with_admin()
+            .start()
     };
     let replicas: Vec<Scalegate> = (0..replicas).map(|_| launch()).collect();
     for replica in &replicas {

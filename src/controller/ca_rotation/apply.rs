@@ -1,4 +1,4 @@
-//! The reads and writes of [`plan`](super::plan): pictures taken in the order that it asks for, and each write with the
+//! The reads and writes of [`plan`](mod@super::plan): pictures taken in the order that it asks for, and each write with the
 //! version that was read.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Making and reading certificates: what stands in the Secrets, as what [`plan`](super::plan) decides by.
+//! Making and reading certificates: what stands in the Secrets, as what [`plan`](mod@super::plan) decides by.
 
 use std::time::{Duration, SystemTime};
 

@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`plan`] | what to do next; pure, and why two writers do no harm |
+//! | [`plan`](mod@plan) | what to do next; pure, and why two writers do no harm |
 //! | [`apply`] | reads and writes of the cluster |
 //! | [`issue`] | makes and checks certificates |
 //! | [`dial`] | which chain each replica serves |
