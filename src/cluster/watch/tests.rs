@@ -155,7 +155,7 @@ async fn a_kind_is_behind_from_when_its_watch_breaks_until_the_next_one_stands()
     let world = World::of(server, Configuration::default());
     world.until("discovered", |world| world.caches.ready() || behind(world)).await;
     world.until("ready", |world| world.caches.ready()).await;
-    assert!(!behind(&world), "ready means watched");
+    world.until("watched", |world| !behind(world)).await;
     world.server.away(true);
     world.until("behind", behind).await;
     assert!(world.caches.ready(), "it goes on answering");
