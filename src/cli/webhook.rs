@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -18,9 +18,9 @@ use super::serve::{
 use super::world::read_cluster;
 use crate::admission::service::Service;
 use crate::admission::{Counters, FindingCounts, router_counting};
-use crate::cluster::State;
 use crate::cluster::probe::{self, Prober};
 use crate::cluster::watch::{self, Caches};
+use crate::cluster::{State, now};
 use crate::config_file::Follower;
 use crate::policy::configuration::Configuration;
 use crate::policy::view::{ClusterView, MetricApi, MetricPresence};
@@ -237,13 +237,4 @@ async fn tell_time(state: Arc<State>, cancel: CancellationToken) {
         state.set_now(now());
         tokio::select! { () = cancel.cancelled() => return, () = tokio::time::sleep(CLOCK) => {} }
     }
-}
-
-/// Seconds since the epoch.
-fn now() -> i64 {
-    i64::try_from(seconds(SystemTime::now())).unwrap_or(i64::MAX)
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -15,4 +15,4 @@ pub mod watch;
 #[cfg(feature = "serve")]
 pub use probe::Look;
 #[cfg(feature = "serve")]
-pub use state::State;
+pub use state::{State, now};

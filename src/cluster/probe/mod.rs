@@ -20,7 +20,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -131,11 +130,7 @@ impl Shared {
     /// Seconds since the epoch: the view's clock, by which ages are told; before it is set, the system's.
     fn now(&self) -> i64 {
         let now = self.state.read(|view, _| view.now);
-        if now > 0 {
-            return now;
-        }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+        if now > 0 { now } else { super::now() }
     }
 }
 

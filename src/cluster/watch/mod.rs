@@ -19,7 +19,7 @@ mod supervise;
 mod wire;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use kube::Client;
 use tokio::time::{MissedTickBehavior, interval};
@@ -57,8 +57,7 @@ async fn tick(caches: Arc<Caches>, cancel: CancellationToken) {
 }
 
 fn tell_time(caches: &Caches) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    caches.state().set_now(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    caches.state().set_now(crate::cluster::now());
 }
 
 #[cfg(test)]
