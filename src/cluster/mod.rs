@@ -9,6 +9,7 @@ pub mod secret;
 pub mod snapshot;
 #[cfg(feature = "serve")]
 mod state;
+mod touched;
 #[cfg(feature = "serve")]
 pub mod watch;
 
@@ -16,3 +17,4 @@ pub mod watch;
 pub use probe::Look;
 #[cfg(feature = "serve")]
 pub use state::{State, now};
+pub use touched::Touched;

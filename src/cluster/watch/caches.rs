@@ -313,7 +313,7 @@ impl Caches {
     /// Tells the view which kinds are closed, which should be but are not, and of which news may be missing. Wakes nobody when that has not changed.
     pub(super) fn publish(&self) {
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (closed, open, behind): (BTreeSet<&'static str>, BTreeSet<&'static str>, BTreeSet<&'static str>) = {
+        let [closed, open, behind, absent]: [BTreeSet<&'static str>; 4] = {
             let inner = self.lock();
             let is_closed = |kind: &&'static str| inner.kinds.get(kind).is_some_and(|cache| self.is_closed(cache));
             let (closed, mut open): (BTreeSet<_>, BTreeSet<_>) =
@@ -324,19 +324,24 @@ impl Caches {
             }
             let lags = |cache: &Cache| cache.phase == Phase::Watched && !cache.current && !cache.forbidden;
             let behind = inner.kinds.iter().filter(|(_, cache)| lags(cache)).map(|(kind, _)| *kind).collect();
-            (closed, open, behind)
+            let absent = inner.kinds.iter().filter(|(_, cache)| cache.phase == Phase::Absent).map(|(kind, _)| *kind);
+            [closed, open, behind, absent.collect()]
         };
         // The view of a watched cluster is filled by nobody else.
         let same =
             |now: &BTreeSet<String>, new: &BTreeSet<&str>| now.iter().map(String::as_str).eq(new.iter().copied());
         let known = |view: &ClusterView| {
-            same(&view.closed, &closed) && same(&view.partial, &open) && same(&view.behind, &behind)
+            same(&view.closed, &closed)
+                && same(&view.partial, &open)
+                && same(&view.behind, &behind)
+                && same(&view.absent, &absent)
         };
         if !self.state.read(|view, _| known(view)) {
             self.state.update(|view| {
                 view.behind = behind.into_iter().map(str::to_owned).collect();
                 view.closed = closed.into_iter().map(str::to_owned).collect();
                 view.partial = open.into_iter().map(str::to_owned).collect();
+                view.absent = absent.into_iter().map(str::to_owned).collect();
             });
         }
     }

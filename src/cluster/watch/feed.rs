@@ -9,6 +9,7 @@ use super::caches::Caches;
 use super::kinds::Kind;
 use super::wire::{Head, Page, PageMeta, Trouble};
 use crate::policy::objects::{Key, Object, ObjectMeta, TypeMeta};
+use crate::policy::render::written;
 
 /// Objects applied under one lock of the view. Reading a workload takes some tens of microseconds, so a lock is held for a
 /// few milliseconds at most, while admission waits.
@@ -57,6 +58,7 @@ impl Feed {
         let change = match Object::read(&self.of, raw.get()) {
             Ok(mut object) => {
                 slim(&mut object);
+                object.metadata_mut().written = written(&self.of, &object, raw.get());
                 Change::Apply(Box::new(object))
             }
             Err(error) => {
@@ -154,11 +156,19 @@ impl Feed {
         }
         let mut changes = changes.into_iter().peekable();
         while changes.peek().is_some() {
-            state.update(|view| {
+            state.update_touching(|view, touched| {
                 for change in changes.by_ref().take(BATCH) {
                     match change {
-                        Change::Apply(object) => view.apply(&self.of, *object),
-                        Change::Delete(key) | Change::Drop(key) => view.delete(&key),
+                        Change::Apply(object) => {
+                            let key = object.key(&self.of);
+                            touched.by(&key, view);
+                            view.apply(&self.of, *object);
+                            touched.by(&key, view);
+                        }
+                        Change::Delete(key) | Change::Drop(key) => {
+                            touched.by(&key, view);
+                            view.delete(&key);
+                        }
                     }
                 }
             });

@@ -40,6 +40,28 @@ pub struct ObjectMeta {
     /// Counts changes of the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<i64>,
+    /// What a live object of a kind that scalegate writes looks like as a whole; not part of any document.
+    #[serde(skip)]
+    pub written: Option<Written>,
+}
+
+/// How an object of a kind that scalegate writes stands in the API server: told by its whole text, of which the rest is
+/// not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Of its whole spec, [`crate::policy::render::fingerprint`].
+    pub fingerprint: u64,
+    /// Whether our field manager has written it.
+    pub by_us: bool,
+}
+
+// === impl ObjectMeta ===
+
+impl ObjectMeta {
+    /// The owner that manages the object.
+    pub fn controller(&self) -> Option<&OwnerReference> {
+        self.owner_references.iter().find(|owner| owner.controller == Some(true))
+    }
 }
 
 /// One entry of `metadata.ownerReferences`.

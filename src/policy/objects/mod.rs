@@ -20,7 +20,7 @@ pub use autoscaler::{
     NamedSource, ObjectSource, PodsSource, ResourceSource, ScaledObject, ScalingPolicy, ScalingRules, Trigger,
 };
 pub use condition::{Condition, seconds};
-pub use meta::{LabelSelector, ObjectMeta, OwnerReference, SelectorRequirement};
+pub use meta::{LabelSelector, ObjectMeta, OwnerReference, SelectorRequirement, Written};
 pub use misc::{ApiService, ConfigMap, Namespace, ResourceQuota, Service, ServicePort};
 pub use monitoring::{
     AutoscalingMetric, Endpoint, NamespaceSelector, OperatorMonitor, PodMonitoring, RecordingRules, RelabelRule, Rule,

@@ -142,6 +142,13 @@ pub struct NamespaceSelector {
     pub match_names: Vec<String>,
 }
 
+impl NamespaceSelector {
+    /// Whether it names more than the object's own namespace.
+    pub fn reaches_others(&self) -> bool {
+        self.any || !self.match_names.is_empty()
+    }
+}
+
 /// Rules, ClusterRules, GlobalRules (GMP) or PrometheusRule.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -23,6 +23,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod withhold;
+mod written;
 
 pub use adapter_rule::{adapter_rule, adapter_rules};
 pub use dcgm::{shared_gpu_objects, shared_gpu_objects_labelled};
@@ -30,7 +31,8 @@ pub use metric::{metric_name, series_name};
 pub use names::{object_name, taken_in};
 pub(crate) use serving::engine_name;
 pub use serving::{Serving, serving};
-pub use withhold::withhold;
+pub use withhold::{Withheld, withhold, withheld};
+pub use written::{fingerprint, is_written, surplus, written};
 
 /// The label that says who made an object. Information only: what is ours is told by owner and field manager.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

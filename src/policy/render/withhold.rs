@@ -2,26 +2,48 @@
 
 use serde_json::Value;
 
-use super::Rendered;
+use super::{PROFILE_LABEL, Rendered};
 use crate::policy::configuration::Configuration;
 use crate::policy::facts::{Context, Stage};
 use crate::policy::finding::Finding;
 use crate::policy::judge::judge;
-use crate::policy::objects::{IntOrString, Object, PodMonitoring};
+use crate::policy::objects::{IntOrString, Object, ObjectMeta, PodMonitoring};
+use crate::policy::settings::ADOPT;
 use crate::policy::view::{ClusterView, may_be_same};
 use crate::policy::workload::Workload;
 
-/// The label that what we render carries; a foreign object of the same name lacks it.
-const OURS: &str = "scalegate.dev/profile";
+/// Why an object that is rendered must not be written.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Withheld {
+    /// A foreign object has its name.
+    NameTaken(String),
+    /// A foreign object scrapes those pods and that port already.
+    Scraped(String),
+    /// The admission rules refuse it.
+    Refused(Box<Finding>),
+}
+
+// === impl Withheld ===
+
+impl Withheld {
+    /// The reason, as a clause.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::NameTaken(reason) | Self::Scraped(reason) => reason.clone(),
+            Self::Refused(finding) => finding.sentence(),
+        }
+    }
+}
 
 /// Takes out of `rendered` what must not be written over that view, and notes why: an object that the admission rules refuse
 /// (such as a second autoscaler), one whose name a foreign object has, and a second scrape of the same pods and port.
 pub fn withhold(rendered: &mut Rendered, workload: &Workload, view: &ClusterView, configuration: &Configuration) {
     let context = Context { view, configuration, stage: Stage::Admission, update: false };
     let mut notes = Vec::new();
-    rendered.objects.retain(|value| match reason(value, workload, &context) {
-        Some(reason) => {
-            notes.push(format!("no {} is written: {reason}", value["kind"].as_str().unwrap_or("object")));
+    rendered.objects.retain(|value| match withheld(value, workload, &context) {
+        Some(why) => {
+            let kind = value["kind"].as_str().unwrap_or("object");
+            notes.push(format!("no {kind} is written: {}", why.sentence()));
             false
         }
         None => true,
@@ -29,13 +51,14 @@ pub fn withhold(rendered: &mut Rendered, workload: &Workload, view: &ClusterView
     rendered.notes.extend(notes);
 }
 
-fn reason(value: &Value, workload: &Workload, context: &Context<'_>) -> Option<String> {
+/// Why an object that is rendered for a workload must not be written over that view; `None` when it may be.
+pub fn withheld(value: &Value, workload: &Workload, context: &Context<'_>) -> Option<Withheld> {
     let (of, mut object) = Object::from_value(value).ok()?;
     object.metadata_mut().namespace.clone_from(&workload.metadata.namespace);
     if let Some(entry) = context.view.get(&object.key(&of)) {
         let metadata = entry.object.metadata();
-        if !metadata.labels.contains_key(OURS) {
-            return Some(format!("{} {} is there already, and is not ours", of.kind, metadata.name));
+        if !is_ours(metadata, workload) && !consents(metadata) {
+            return Some(Withheld::NameTaken(format!("{} {} is there already, and is not ours", of.kind, metadata.name)));
         }
     }
     if let Object::PodMonitoring(ours) = &object {
@@ -44,9 +67,27 @@ fn reason(value: &Value, workload: &Workload, context: &Context<'_>) -> Option<S
             .view
             .pod_monitorings()
             .find(scraped)
-            .map(|other| format!("{} scrapes these pods and this port already", other.metadata.name));
+            .map(|other| Withheld::Scraped(format!("{} scrapes these pods and this port already", other.metadata.name)));
     }
-    judge(&of, &object, None, None, context).denials().next().map(Finding::sentence)
+    let decision = judge(&of, &object, None, None, context);
+    decision.denials().next().map(|finding| Withheld::Refused(Box::new(finding.clone())))
+}
+
+/// Whether an object was generated for that workload. A live one is told by its owner and by who wrote it; in files, which
+/// have neither, by the label that nobody else writes.
+pub(crate) fn is_ours(metadata: &ObjectMeta, workload: &Workload) -> bool {
+    match (&workload.metadata.uid, &metadata.uid) {
+        (Some(owner), Some(_)) => {
+            metadata.written.is_none_or(|written| written.by_us)
+                && metadata.controller().is_some_and(|controller| controller.uid == *owner)
+        }
+        _ => metadata.labels.contains_key(PROFILE_LABEL),
+    }
+}
+
+/// Whether the owner of an HPA gives it away.
+fn consents(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.get(ADOPT).is_some_and(|value| value == "true") && metadata.controller().is_none()
 }
 
 /// Whether a foreign PodMonitoring covers the pods and the port of ours.
@@ -62,7 +103,7 @@ fn scrapes(other: &PodMonitoring, ours: &PodMonitoring, workload: &Workload) -> 
             declared.map(|port| i64::from(port.number))
         }),
     };
-    !other.metadata.labels.contains_key(OURS)
+    !is_ours(&other.metadata, workload)
         && (other.cluster || may_be_same(other.metadata.namespace.as_deref(), workload.metadata.namespace.as_deref()))
         && other.spec.selector.matches(&workload.pod_labels)
         && wanted.iter().any(|wanted| theirs.iter().any(|theirs| number(theirs) == number(wanted)))

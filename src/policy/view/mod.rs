@@ -30,6 +30,8 @@ pub struct ClusterView {
     /// Kinds of a live cluster of which news may be missing at this moment: the watch is being begun, or broke. What they
     /// have in view may have changed since, so it denies nothing by itself. Empty for files and snapshots.
     pub behind: BTreeSet<String>,
+    /// Kinds that the API server of a live cluster does not serve. Empty for files and snapshots.
+    pub absent: BTreeSet<String>,
     /// Every document that makes metrics is in view (`review --complete`).
     pub complete: bool,
     /// The cluster as it is, when this view is that cluster with files put over it.
@@ -45,6 +47,8 @@ pub struct ClusterView {
     scaling: BTreeMap<String, BTreeSet<Key>>,
     /// Workloads by the name of each ConfigMap that they depend on.
     readers: BTreeMap<String, BTreeSet<Key>>,
+    /// Live objects of the kinds that scalegate writes, by the UID of the owner that manages them.
+    managed: BTreeMap<String, BTreeSet<Key>>,
     nodes: nodes::Nodes,
     shapes: Vec<NodeShape>,
     next: u64,
@@ -109,8 +113,12 @@ impl ClusterView {
             self.nodes.remove(&key.name);
             return;
         }
-        if let Some(target) = self.objects.remove(key).as_ref().and_then(scaled_by) {
+        let entry = self.objects.remove(key);
+        if let Some(target) = entry.as_ref().and_then(scaled_by) {
             take(&mut self.scaling, target, key);
+        }
+        if let Some(owner) = entry.as_ref().and_then(managed_by) {
+            take(&mut self.managed, owner, key);
         }
         for name in self.workloads.remove(key).iter().flat_map(|workload| &workload.config_maps) {
             take(&mut self.readers, name, key);
@@ -143,6 +151,12 @@ impl ClusterView {
         }
         if let Some(target) = scaled_by(&entry) {
             put(&mut self.scaling, target, key);
+        }
+        if let Some(owner) = self.objects.get(key).and_then(managed_by) {
+            take(&mut self.managed, owner, key);
+        }
+        if let Some(owner) = managed_by(&entry) {
+            put(&mut self.managed, owner, key);
         }
         self.objects.insert(key.clone(), entry);
         if key.kind == "ConfigMap" {
@@ -287,6 +301,12 @@ impl ClusterView {
     /// The HPAs, ScaledObjects and MultidimPodAutoscalers whose target has that name, whatever its kind and namespace.
     pub fn scaling(&self, target: &str) -> impl Iterator<Item = &Entry> {
         self.scaling.get(target).into_iter().flatten().filter_map(|key| self.objects.get(key))
+    }
+
+    /// The live objects of the kinds that scalegate writes which the owner of that UID manages, whoever wrote them.
+    pub fn managed(&self, owner: &str) -> impl Iterator<Item = (&Key, &Entry)> {
+        let keys = self.managed.get(owner).into_iter().flatten();
+        keys.filter_map(|key| self.objects.get_key_value(key))
     }
 
     /// All workloads.
@@ -453,6 +473,12 @@ fn take(index: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {
             index.remove(name);
         }
     }
+}
+
+/// The UID of the owner that manages an object of a kind that we write.
+fn managed_by(entry: &Entry) -> Option<&str> {
+    let metadata = entry.object.metadata();
+    metadata.written.and(metadata.controller()).map(|owner| owner.uid.as_str())
 }
 
 /// The name of what an autoscaler scales.
