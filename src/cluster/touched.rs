@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_service_touches_nothing_and_a_quota_everything() {
-        let of = |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": "a", "namespace": "ml" } });
+        let of =
+            |kind: &str| json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": "a", "namespace": "ml" } });
         assert!(touched(&of("Service")).is_empty());
         assert!(touched(&of("ResourceQuota")).all);
     }

@@ -17,6 +17,7 @@ pub mod judge;
 pub mod objects;
 pub mod placement;
 pub mod presence;
+pub mod reconcile;
 pub mod render;
 pub mod rules;
 pub mod settings;

@@ -31,7 +31,8 @@ pub use metric::{metric_name, series_name};
 pub use names::{object_name, taken_in};
 pub(crate) use serving::engine_name;
 pub use serving::{Serving, serving};
-pub use withhold::{Withheld, withhold, withheld};
+pub(crate) use withhold::is_ours;
+pub use withhold::{Withheld, withheld, withhold};
 pub use written::{fingerprint, is_written, surplus, written};
 
 /// The label that says who made an object. Information only: what is ours is told by owner and field manager.

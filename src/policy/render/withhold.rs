@@ -58,16 +58,17 @@ pub fn withheld(value: &Value, workload: &Workload, context: &Context<'_>) -> Op
     if let Some(entry) = context.view.get(&object.key(&of)) {
         let metadata = entry.object.metadata();
         if !is_ours(metadata, workload) && !consents(metadata) {
-            return Some(Withheld::NameTaken(format!("{} {} is there already, and is not ours", of.kind, metadata.name)));
+            return Some(Withheld::NameTaken(format!(
+                "{} {} is there already, and is not ours",
+                of.kind, metadata.name
+            )));
         }
     }
     if let Object::PodMonitoring(ours) = &object {
         let scraped = |other: &&PodMonitoring| scrapes(other, ours, workload);
-        return context
-            .view
-            .pod_monitorings()
-            .find(scraped)
-            .map(|other| Withheld::Scraped(format!("{} scrapes these pods and this port already", other.metadata.name)));
+        return context.view.pod_monitorings().find(scraped).map(|other| {
+            Withheld::Scraped(format!("{} scrapes these pods and this port already", other.metadata.name))
+        });
     }
     let decision = judge(&of, &object, None, None, context);
     decision.denials().next().map(|finding| Withheld::Refused(Box::new(finding.clone())))

@@ -201,7 +201,10 @@ mod tests {
         let added = json!({ "maxReplicas": 5, "metrics": [{ "type": "Pods" }], "behavior": { "scaleUp": {} } });
         assert_eq!(surplus(HPA, &added, &rendered), ["/behavior"]);
         let without_pod = json!({ "selector": {}, "targetLabels": { "metadata": [] } });
-        assert_ne!(fingerprint("PodMonitoring", &without_pod), fingerprint("PodMonitoring", &json!({ "selector": {} })));
+        assert_ne!(
+            fingerprint("PodMonitoring", &without_pod),
+            fingerprint("PodMonitoring", &json!({ "selector": {} }))
+        );
         assert_eq!(surplus("PodMonitoring", &without_pod, &json!({ "selector": {} })), ["/targetLabels"]);
     }
 

@@ -22,7 +22,7 @@ const PAUSED_AT: &str = "autoscaling.keda.sh/paused-replicas";
 
 /// A kind of autoscaler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
+pub(in crate::policy) enum Kind {
     /// `HorizontalPodAutoscaler`.
     Hpa,
     /// KEDA's `ScaledObject`.
@@ -33,7 +33,7 @@ pub(super) enum Kind {
 
 /// An autoscaler, in view or under judgement.
 #[derive(Clone, Debug)]
-pub(super) struct Autoscaler<'a> {
+pub(in crate::policy) struct Autoscaler<'a> {
     /// Kind.
     pub kind: Kind,
     /// Metadata.

@@ -6,7 +6,7 @@
 mod accelerator_count;
 mod api_version;
 mod autoscaler_conflict;
-mod autoscalers;
+pub(super) mod autoscalers;
 mod cpu_only;
 mod duplicate_object;
 mod engine_unsupported;

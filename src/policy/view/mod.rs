@@ -245,6 +245,20 @@ impl ClusterView {
         self.objects.range(from..).take_while(move |(key, _)| key.group == group && key.kind == kind)
     }
 
+    /// The objects of a kind in one namespace; of all namespaces without one.
+    pub fn of_namespace<'a>(
+        &'a self,
+        group: &'a str,
+        kind: &'a str,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Key, &'a Entry)> + 'a {
+        let of = namespace.map(str::to_owned);
+        let from = Key { group: group.to_owned(), kind: kind.to_owned(), namespace: of, ..Key::default() };
+        self.objects.range(from..).take_while(move |(key, _)| {
+            key.group == group && key.kind == kind && (namespace.is_none() || key.namespace.as_deref() == namespace)
+        })
+    }
+
     /// The object of a kind that a reference by name from `namespace` means. An unset namespace, of the reference or of the
     /// object, may be any single one: of several candidates none is meant.
     fn named<'a>(&'a self, group: &'a str, kind: &'a str, namespace: Option<&str>, name: &str) -> Option<&'a Entry> {
