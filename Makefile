@@ -16,8 +16,8 @@ test: ## Run every test
 	$(CARGO) test
 
 .PHONY: soak
-soak: ## Rotate certificates and restart replicas under load, the long form (some minutes)
-	SCALEGATE_TEST_SOAK=1 $(CARGO) test --test cluster rotation:: -- --test-threads=1 --nocapture
+soak: ## Rotate certificates and restart replicas under load, the long form of a release build (some minutes)
+	SCALEGATE_TEST_SOAK=1 $(CARGO) test --release --test cluster rotation:: -- --test-threads=1 --nocapture
 
 .PHONY: control-plane
 control-plane: ## Build the control plane that the tests run against (once, some 8 minutes; needs Go)

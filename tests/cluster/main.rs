@@ -12,6 +12,7 @@ mod reference;
 mod behaviour;
 mod chart;
 mod control_plane;
+mod controller;
 mod deny_rules;
 mod operators;
 mod orders;

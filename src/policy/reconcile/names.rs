@@ -39,7 +39,7 @@ pub(super) fn rival(workload: &Workload, view: &ClusterView) -> Option<String> {
         other.scales(workload)
             && other.metadata.deletion_timestamp.is_none()
             && !render::is_ours(other.metadata, workload)
-            && !other.consents()
+            && !(other.consents() && other.metadata.controller().is_none())
     });
     rival.map(Autoscaler::title)
 }
