@@ -1,6 +1,7 @@
 //! The links between documents: which names the HPA's metric may have, and what makes them.
 //!
 //! ```text
+//! scrape              whether a scrape object covers the pods and the port of a workload
 //! spelling            how a backend writes a metric's name in an HPA
 //! adapter             who serves the metrics APIs
 //! makers              what an object makes (makers_of), what in view makes a name (makers_for)
@@ -16,6 +17,7 @@ mod pattern;
 pub mod promql;
 mod recording_rule;
 mod relabelling;
+pub mod scrape;
 mod series;
 pub mod spelling;
 

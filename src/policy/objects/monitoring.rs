@@ -65,6 +65,9 @@ pub struct Endpoint {
     /// Duration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<String>,
+    /// Prometheus Operator's rules on targets, before they are scraped.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "Vec::is_empty")]
+    pub relabelings: Vec<RelabelRule>,
     /// GMP's rules on series.
     #[serde(deserialize_with = "null_default")]
     pub metric_relabeling: Vec<RelabelRule>,
