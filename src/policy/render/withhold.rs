@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::{PROFILE_LABEL, Rendered};
+use crate::policy::chain::scrape::{self, Coverage};
 use crate::policy::configuration::Configuration;
 use crate::policy::facts::{Context, Stage};
 use crate::policy::finding::Finding;
 use crate::policy::judge::judge;
-use crate::policy::objects::{IntOrString, Object, ObjectMeta, PodMonitoring};
+use crate::policy::objects::{IntOrString, Object, ObjectMeta};
 use crate::policy::settings::ADOPT;
-use crate::policy::view::{ClusterView, may_be_same};
+use crate::policy::view::{ClusterView, Entry};
 use crate::policy::workload::Workload;
 
 /// Why an object that is rendered must not be written.
@@ -64,10 +65,11 @@ pub fn withheld(value: &Value, workload: &Workload, context: &Context<'_>) -> Op
             )));
         }
     }
-    if let Object::PodMonitoring(ours) = &object {
-        let scraped = |other: &&PodMonitoring| scrapes(other, ours, workload);
-        return context.view.pod_monitorings().find(scraped).map(|other| {
-            Withheld::Scraped(format!("{} scrapes these pods and this port already", other.metadata.name))
+    if matches!(object, Object::PodMonitoring(_) | Object::OperatorMonitor(_)) {
+        let scraped = |other: &&Entry| scrapes(&other.object, &object, workload, context.view);
+        return scrape::objects(context.view).find(scraped).map(|other| {
+            let name = &other.object.metadata().name;
+            Withheld::Scraped(format!("{name} scrapes these pods and this port already"))
         });
     }
     let decision = judge(&of, &object, None, None, context);
@@ -91,29 +93,37 @@ fn consents(metadata: &ObjectMeta) -> bool {
     metadata.annotations.get(ADOPT).is_some_and(|value| value == "true") && metadata.controller().is_none()
 }
 
-/// Whether a foreign PodMonitoring covers the pods and the port of ours.
-fn scrapes(other: &PodMonitoring, ours: &PodMonitoring, workload: &Workload) -> bool {
-    let port =
-        |monitoring: &PodMonitoring| monitoring.spec.endpoints.iter().filter_map(|one| one.port.clone()).collect();
-    let (theirs, wanted): (Vec<IntOrString>, Vec<IntOrString>) = (port(other), port(ours));
-    // A port by name is one of the declared ones.
-    let number = |port: &IntOrString| match port {
-        IntOrString::Int(number) => Some(*number),
-        IntOrString::String(name) => workload.server().and_then(|server| {
-            let declared = server.declared_ports.iter().find(|port| port.name.as_deref() == Some(name.as_str()));
-            declared.map(|port| i64::from(port.number))
-        }),
+/// Whether a foreign scrape object of the same backend covers the pods and the port of ours.
+fn scrapes(other: &Object, ours: &Object, workload: &Workload, view: &ClusterView) -> bool {
+    if is_ours(other.metadata(), workload) {
+        return false;
+    }
+    let (port, path) = match (other, ours) {
+        (Object::PodMonitoring(_), Object::PodMonitoring(ours)) => {
+            let Some(endpoint) = ours.spec.endpoints.first() else { return false };
+            let Some(IntOrString::Int(port)) = endpoint.port else { return false };
+            (port, &endpoint.path)
+        }
+        (Object::OperatorMonitor(_), Object::OperatorMonitor(ours)) => {
+            let Some(endpoint) = ours.spec.pod_metrics_endpoints.first() else { return false };
+            let Some(port) = endpoint.port_number else { return false };
+            (port, &endpoint.path)
+        }
+        // Two collectors, whose series one adapter never adds up.
+        _ => return false,
     };
-    !is_ours(&other.metadata, workload)
-        && (other.cluster || may_be_same(other.metadata.namespace.as_deref(), workload.metadata.namespace.as_deref()))
-        && other.spec.selector.matches(&workload.pod_labels)
-        && wanted.iter().any(|wanted| theirs.iter().any(|theirs| number(theirs) == number(wanted)))
+    let path = path.as_deref().unwrap_or("/metrics");
+    // One that may or may not scrape is no reason to leave the pods unscraped.
+    u16::try_from(port).is_ok_and(|port| {
+        let certain = |series: &&str| scrape::coverage(other, workload, port, path, series, view) == Coverage::Certain;
+        scrape::SCALED_ON.iter().any(|series| certain(&series))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{render, withhold};
-    use crate::policy::configuration::Configuration;
+    use crate::policy::configuration::{Backend, BackendKind, Configuration};
     use crate::policy::rules::testing::view;
     use crate::policy::settings::{Wish, read};
 
@@ -136,7 +146,13 @@ spec:
 
     /// The kinds that are written beside another document, and the notes.
     fn written(beside: &str) -> (Vec<String>, Vec<String>) {
-        let (view, configuration) = (view(&format!("{SERVER}---{beside}")), Configuration::default());
+        written_by(BackendKind::Gmp, beside)
+    }
+
+    fn written_by(kind: BackendKind, beside: &str) -> (Vec<String>, Vec<String>) {
+        let view = view(&format!("{SERVER}---{beside}"));
+        let configuration =
+            Configuration { backend: Backend { kind, ..Backend::default() }, ..Configuration::default() };
         let workload = view.workloads().next().unwrap();
         let Ok(Wish::Enabled(settings)) = read(&workload.metadata, &configuration).wish else { panic!("labelled") };
         let mut rendered = render(workload, &settings, &configuration, &|_| false).unwrap();
@@ -197,5 +213,39 @@ spec:
         for port in ["8000", "http"] {
             assert_eq!(written(&monitoring(port, "llm")).0, ["HorizontalPodAutoscaler"], "{port}");
         }
+    }
+
+    #[test]
+    fn the_operator_backend_sees_the_monitors_of_others_and_not_those_of_another_collector() {
+        let pod_monitor = "
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: {name: theirs, namespace: ml}
+spec:
+  selector: {matchLabels: {app: llm}}
+  podMetricsEndpoints: [{port: http}]
+";
+        let service_monitor = "
+apiVersion: v1
+kind: Service
+metadata: {name: llm, namespace: ml, labels: {app: llm}}
+spec: {selector: {app: llm}, ports: [{name: api, port: 80, targetPort: http}]}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: theirs, namespace: monitoring}
+spec:
+  namespaceSelector: {matchNames: [ml]}
+  selector: {matchLabels: {app: llm}}
+  endpoints: [{port: api}]
+";
+        for theirs in [pod_monitor, service_monitor] {
+            let (kinds, notes) = written_by(BackendKind::PrometheusOperator, theirs);
+            assert_eq!(kinds, ["HorizontalPodAutoscaler"], "{theirs}");
+            assert!(notes[0].contains("theirs scrapes these pods"), "{notes:?}");
+            assert_eq!(written_by(BackendKind::Gmp, theirs).0.len(), 2, "{theirs}");
+        }
+        let (kinds, _) = written_by(BackendKind::PrometheusOperator, &monitoring("8000", "llm"));
+        assert_eq!(kinds, ["PodMonitor", "HorizontalPodAutoscaler"]);
     }
 }
