@@ -1,4 +1,6 @@
-//! A saved picture of a cluster (`kind: ClusterSnapshot`, or what `kubectl get -o yaml` prints) -> view.
+//! A saved picture of a cluster (`kind: ClusterSnapshot`, or what `kubectl get -o yaml` prints) -> view, and back.
+
+mod write;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -7,6 +9,8 @@ use crate::policy::objects::{Object, ReadError};
 use crate::policy::placement::NodeShape;
 use crate::policy::view::{ClusterView, MetricApi, MetricKey, MetricObservation, MetricPresence};
 use crate::policy::workload::Workload;
+
+pub use write::{reread, write};
 
 /// The version of the snapshot document that this program reads and writes.
 pub const VERSION: u64 = 1;
@@ -37,6 +41,8 @@ struct Snapshot {
     #[serde(default)]
     complete: Vec<String>,
     #[serde(default)]
+    partial: Vec<String>,
+    #[serde(default)]
     node_shapes: Vec<NodeShape>,
     #[serde(default)]
     objects: Vec<Value>,
@@ -63,7 +69,8 @@ pub fn is_snapshot(value: &Value) -> bool {
     value["kind"] == "ClusterSnapshot"
 }
 
-/// Adds a snapshot to a view. Its kinds listed as `complete` are closed, its time becomes the view's when that has none.
+/// Adds a snapshot to a view. Its kinds listed as `complete` are closed, of those listed as `partial` some objects may be
+/// missing, and its time becomes the view's when that has none.
 ///
 /// # Errors
 /// When a newer program wrote it, or a field has the wrong form; the field is named.
@@ -92,6 +99,7 @@ pub fn fill(view: &mut ClusterView, value: &Value) -> Result<(), SnapshotError> 
         view.now = snapshot.taken_at.unwrap_or_default();
     }
     view.closed.extend(snapshot.complete);
+    view.partial.extend(snapshot.partial);
     for shape in snapshot.node_shapes {
         view.apply_shape(shape);
     }

@@ -380,6 +380,20 @@ impl<'a> WorkloadFacts<'a> {
         }
     }
 
+    /// The facts about a workload in view, from what was derived of it; `written` is that workload without its template.
+    pub fn derived(workload: &Workload, written: &'a WorkloadObject, context: &Context<'a>) -> Self {
+        let of =
+            TypeMeta { api_version: workload.kind.api_version().to_owned(), kind: workload.kind.name().to_owned() };
+        Self {
+            object: ObjectRef::new(&of, &workload.metadata),
+            written,
+            workload: workload.clone(),
+            settings: settings::read(&workload.metadata, context.configuration),
+            old: None,
+            order: None,
+        }
+    }
+
     /// Whether the label asks for an autoscaler, valid or not.
     pub fn labelled(&self) -> bool {
         !matches!(self.settings.wish, Ok(settings::Wish::Unlabelled | settings::Wish::Disabled))

@@ -6,6 +6,7 @@ use super::finding::Finding;
 use super::objects::{Hpa, Object, ObjectMeta, ScaledObject, TypeMeta, WorkloadObject};
 use super::rules::{ALL, Rule};
 use super::view::ClusterView;
+use super::workload::Workload;
 
 type Said = Vec<(&'static Rule, Finding)>;
 
@@ -38,6 +39,18 @@ pub fn judge(
         });
     }
     decision
+}
+
+/// Judges a workload of which what was derived from its template is known, and not the template: one of the cluster. Rules
+/// that look at the template itself are silent.
+pub fn judge_workload(workload: &Workload, context: &Context<'_>) -> Decision {
+    let metadata = &workload.metadata;
+    if metadata.deletion_timestamp.is_some() {
+        return Decision::default();
+    }
+    let written = workload.without_template();
+    let facts = WorkloadFacts::derived(workload, &written, context);
+    decide(asked_of(&facts, context), &[], metadata, context.stage, context.view, context.configuration)
 }
 
 /// Judges a document of a file by the rules on files.
@@ -104,12 +117,15 @@ fn of_workload(
     order: Option<u64>,
     context: &Context<'_>,
 ) -> Said {
-    let facts = WorkloadFacts { order, ..WorkloadFacts::new(of, workload, old, context) };
+    asked_of(&WorkloadFacts { order, ..WorkloadFacts::new(of, workload, old, context) }, context)
+}
+
+fn asked_of(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Said {
     let mut said = Said::new();
     if facts.in_scope(context) {
         for rule in asked(context) {
             if let Some(check) = rule.checks.workload {
-                collect(&mut said, rule, &facts.object, check(&facts, context));
+                collect(&mut said, rule, &facts.object, check(facts, context));
             }
         }
     }

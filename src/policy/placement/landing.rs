@@ -160,7 +160,7 @@ fn partial(view: &ClusterView) -> Option<&'static str> {
 /// `nodeName` bypasses the scheduler: only what that node has counts.
 fn on_node(ask: &Ask<'_>, name: &str) -> Landing {
     let Some(shape) = ask.view.node(name) else {
-        return if ask.view.is_closed("Node") {
+        return if ask.view.is_closed("Node") && !ask.view.has_nameless_nodes() {
             suspicious(format!("nodeName {name} is no node of the cluster"), Vec::new())
         } else {
             unknown(format!("node {name} is not in view"))

@@ -219,9 +219,33 @@ fn is_true(annotations: &BTreeMap<String, String>, key: &str) -> bool {
     annotations.get(key).is_some_and(|value| value == "true")
 }
 
-/// Who installs an object, as its labels and annotations tell.
+/// Whether an annotation under somebody else's prefix is read: by what the rules ask of two autoscalers.
+pub fn reads_annotation(key: &str) -> bool {
+    [TRANSFER, PAUSED, PAUSED_AT].contains(&key) || INSTALLER_KEYS.contains(&key)
+}
+
+/// The keys by which installers say what they install.
+const INSTALLER_KEYS: [&str; 14] = [
+    "app.kubernetes.io/instance",
+    MANAGED_BY,
+    "meta.helm.sh/release-name",
+    "meta.helm.sh/release-namespace",
+    "argocd.argoproj.io/tracking-id",
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "kustomize.toolkit.fluxcd.io/namespace",
+    "helm.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/namespace",
+    "applyset.kubernetes.io/part-of",
+    "configsync.gke.io/manager",
+    "config.k8s.io/owning-inventory",
+    "kapp.k14s.io/app",
+];
+
+/// Who installs an object, as its labels and annotations tell: by [`INSTALLER_KEYS`] alone.
 fn installers(metadata: &ObjectMeta) -> Vec<String> {
     let value = |key: &str| {
+        debug_assert!(INSTALLER_KEYS.contains(&key), "{key}: a snapshot would lose it");
         let found = metadata.annotations.get(key).or_else(|| metadata.labels.get(key));
         found.map(String::as_str).filter(|value| !value.is_empty())
     };

@@ -36,6 +36,8 @@ mod up_only_metric;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use autoscalers::reads_annotation;
+
 use super::configuration::Level;
 use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, WorkloadFacts};
 use super::finding::Finding;

@@ -239,6 +239,11 @@ impl ClusterView {
         self.objects.get(key)
     }
 
+    /// Every object in view but nodes, by its place.
+    pub fn entries(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.objects.iter()
+    }
+
     /// The objects of a kind.
     pub fn of_kind<'a>(&'a self, group: &'a str, kind: &'a str) -> impl Iterator<Item = (&'a Key, &'a Entry)> + 'a {
         let from = Key { group: group.to_owned(), kind: kind.to_owned(), ..Key::default() };
@@ -431,6 +436,11 @@ impl ClusterView {
     /// A node's shape by name (for `nodeName`); its count is that of all nodes alike.
     pub fn node(&self, name: &str) -> Option<&NodeShape> {
         self.nodes.get(name)
+    }
+
+    /// Whether nodes are in view of which only the shape is known (a snapshot's), so that none is found by its name.
+    pub fn has_nameless_nodes(&self) -> bool {
+        !self.shapes.is_empty()
     }
 
     /// Whether any node is in view.

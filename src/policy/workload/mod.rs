@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Engine, Version};
 use super::objects::{
-    ConfigMap, LabelSelector, NodeSelectorTerm, ObjectMeta, Quantity, Toleration, WorkloadKind, WorkloadObject,
-    WorkloadStatus,
+    ConfigMap, LabelSelector, NodeSelectorTerm, ObjectMeta, PodTemplate, Quantity, Toleration, WorkloadKind,
+    WorkloadObject, WorkloadStatus,
 };
 
 /// What rules know about a workload. Derived from the object once; a snapshot holds it instead of the pod template, so it
@@ -232,6 +232,19 @@ impl Workload {
         match &self.server {
             Reading::Server(server) => Some(server),
             _ => None,
+        }
+    }
+
+    /// The workload as an object whose template is not known.
+    pub fn without_template(&self) -> WorkloadObject {
+        WorkloadObject {
+            kind: self.kind,
+            metadata: self.metadata.clone(),
+            replicas: self.replicas,
+            selector: (self.kind != WorkloadKind::LeaderWorkerSet).then(|| self.selector.clone()),
+            template: PodTemplate::default(),
+            lws: None,
+            status: self.status.clone(),
         }
     }
 
