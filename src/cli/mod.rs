@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+mod audit;
 mod explain;
 mod render;
 mod report;
@@ -21,9 +22,15 @@ mod controller;
 #[cfg(feature = "serve")]
 mod manifests;
 #[cfg(feature = "serve")]
+mod progress;
+#[cfg(feature = "serve")]
 mod serve;
 #[cfg(feature = "serve")]
+mod snapshot;
+#[cfg(feature = "serve")]
 mod try_folder;
+#[cfg(feature = "serve")]
+mod uninstall;
 #[cfg(feature = "serve")]
 mod webhook;
 
@@ -48,6 +55,7 @@ pub const EXIT_USAGE: u8 = 2;
 #[command(after_help = "Examples:
   scalegate review k8s/             what the cluster would say about a folder
   scalegate try deploy/walkthrough  the same over HTTPS, without a cluster
+  scalegate audit                   what it would say about what is there
   scalegate render k8s/vllm.yaml    what the label would bring
   scalegate explain metric-exists   why a rule speaks, and what to do")]
 pub struct Cli {
@@ -65,6 +73,11 @@ enum Command {
     Try(try_folder::TryArgs),
     /// Print the objects that the label of each workload would bring.
     Render(render::RenderArgs),
+    /// Judge what is in a cluster, or show what its labels would bring differently.
+    Audit(audit::AuditArgs),
+    /// Write what is known of a cluster to a file, for `audit`, `review` and `webhook`.
+    #[cfg(feature = "serve")]
+    Snapshot(snapshot::SnapshotArgs),
     /// Explain a rule, or list all rules.
     Explain(explain::ExplainArgs),
     /// Make a development certificate authority and a server certificate.
@@ -79,6 +92,9 @@ enum Command {
     /// Print the webhook configurations, for an installation without the chart.
     #[cfg(feature = "serve")]
     Manifests(manifests::ManifestsArgs),
+    /// Take scalegate out of a cluster.
+    #[cfg(feature = "serve")]
+    Uninstall(uninstall::UninstallArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
 }
@@ -140,6 +156,9 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "serve")]
         Command::Try(args) => try_folder::run(&args),
         Command::Render(args) => render::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Snapshot(args) => snapshot::run(&args),
         Command::Explain(args) => explain::run(&args),
         #[cfg(feature = "serve")]
         Command::Certs(args) => certs::run(&args),
@@ -149,6 +168,8 @@ pub fn run() -> ExitCode {
         Command::Controller(args) => controller::run(&args),
         #[cfg(feature = "serve")]
         Command::Manifests(args) => manifests::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Uninstall(args) => uninstall::run(&args),
         Command::Completions(args) => {
             // Into memory first: the generator panics where its writer fails.
             let mut script = Vec::new();

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::report::{self, Located};
-use super::{Colour, EXIT_DENIED, EXIT_OK, InputArgs, Subject, World, WorldOptions};
+use super::report::{FailOn, Located, Output, Tally};
+use super::{Colour, InputArgs, Subject, World, WorldOptions};
 use crate::policy::facts::{Context, HpaFacts, ScaledObjectFacts, Stage};
-use crate::policy::finding::Severity;
 use crate::policy::judge::{judge, judge_document};
 use crate::policy::objects::Object;
 
@@ -39,20 +38,6 @@ pub(super) struct ReviewArgs {
     color: Colour,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// As a compiler prints them, with the line at fault.
-    Text,
-    /// One JSON object.
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FailOn {
-    Deny,
-    Warn,
-}
-
 /// Judges the paths and prints what was found.
 pub(super) fn run(args: &ReviewArgs) -> anyhow::Result<u8> {
     let options = WorldOptions { complete: args.complete, ..WorldOptions::from_args(&args.input)? };
@@ -61,17 +46,11 @@ pub(super) fn run(args: &ReviewArgs) -> anyhow::Result<u8> {
     let out = io::stdout();
     let colour = args.color.enabled(out.is_terminal());
     let mut out = io::BufWriter::new(out.lock());
-    match args.output {
-        Output::Text => report::text::print(&mut out, &findings, world.subjects.len(), out_of_scope(&world), colour)?,
-        Output::Json => report::json::print(&mut out, &findings)?,
-    }
+    let tally = Tally { judged: world.subjects.len(), unjudged: out_of_scope(&world) };
+    args.output.print(&mut out, &findings, &tally, colour)?;
     out.flush()?;
     world.something_to_judge()?;
-    let worst = match args.fail_on {
-        FailOn::Deny => Severity::Deny,
-        FailOn::Warn => Severity::Warn,
-    };
-    Ok(if findings.iter().any(|found| found.finding.severity >= worst) { EXIT_DENIED } else { EXIT_OK })
+    Ok(args.fail_on.exit(&findings))
 }
 
 /// The autoscalers without a tie to inference, about which rules say nothing.

@@ -1,9 +1,13 @@
 //! Findings on paper: where each one stands, and the forms that they are printed in.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
+use clap::ValueEnum;
+
+use super::{EXIT_DENIED, EXIT_OK};
 use crate::manifest::{Document, Source, Span};
-use crate::policy::finding::Finding;
+use crate::policy::finding::{Finding, Severity};
 
 mod excerpt;
 pub mod json;
@@ -26,6 +30,60 @@ pub struct Place {
     pub source: Arc<Source>,
     /// The bytes; `None` for the file as a whole.
     pub span: Option<Span>,
+}
+
+/// How findings are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// As a compiler prints them, with the line at fault.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The severity that makes the exit status 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)]
+pub enum FailOn {
+    Deny,
+    Warn,
+}
+
+/// What was looked at, for the closing line.
+#[derive(Debug, Clone, Copy)]
+pub struct Tally {
+    /// Objects that were judged.
+    pub judged: usize,
+    /// Autoscalers without a tie to inference, about which rules say nothing.
+    pub unjudged: usize,
+}
+
+// === impl Output ===
+
+impl Output {
+    /// Prints findings in that form.
+    ///
+    /// # Errors
+    /// When writing fails.
+    pub fn print(self, out: &mut dyn Write, findings: &[Located], tally: &Tally, colour: bool) -> io::Result<()> {
+        match self {
+            Self::Text => text::print(out, findings, tally.judged, tally.unjudged, colour),
+            Self::Json => json::print(out, findings),
+        }
+    }
+}
+
+// === impl FailOn ===
+
+impl FailOn {
+    /// The exit status of a command that found that.
+    pub fn exit(self, findings: &[Located]) -> u8 {
+        let worst = match self {
+            Self::Deny => Severity::Deny,
+            Self::Warn => Severity::Warn,
+        };
+        if findings.iter().any(|found| found.finding.severity >= worst) { EXIT_DENIED } else { EXIT_OK }
+    }
 }
 
 // === impl Located ===

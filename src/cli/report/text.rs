@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet, renderer::DecorStyle};
 
 use super::{Located, excerpt};
-use crate::policy::finding::Severity;
+use crate::policy::finding::{Finding, ObjectRef, Severity};
 
 /// Prints every finding and a closing line; `unjudged` autoscalers are named there, so that silence about them is no praise.
 ///
@@ -41,6 +41,14 @@ pub fn print(
     Ok(())
 }
 
+/// Where a finding about an object of a cluster stands: `HorizontalPodAutoscaler ml/llm: spec.maxReplicas`.
+fn place(finding: &Finding) -> String {
+    let ObjectRef { kind, namespace, name, .. } = &finding.object;
+    let namespace = namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+    let field = if finding.field.is_empty() { String::new() } else { format!(": {}", finding.field) };
+    format!("{kind} {namespace}{name}{field}")
+}
+
 /// `1 note`, `2 notes`.
 pub fn plural(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
@@ -65,6 +73,8 @@ pub fn one(found: &Located, colour: bool) -> String {
         group = group.element(snippet);
     } else if !file.is_empty() {
         group = group.element(Origin::path(file));
+    } else if !finding.object.name.is_empty() {
+        group = group.element(Origin::path(place(finding)));
     }
     if let Some(hint) = &finding.hint {
         group = group.element(Level::HELP.message(hint.as_str()));

@@ -108,6 +108,14 @@ pub(super) async fn round(shared: &Arc<Shared>) -> Duration {
     }
 }
 
+/// How many of the metrics that are wanted have never been asked.
+pub(super) async fn unasked(shared: &Arc<Shared>) -> usize {
+    let state = Arc::clone(&shared.state);
+    let wanted = tokio::task::spawn_blocking(move || gather(&state)).await.unwrap_or_default();
+    let asked = lock(&shared.asked);
+    wanted.keys().filter(|key| !asked.contains_key(key)).count()
+}
+
 /// While looks are stopped and the time for it has come, asks once whether they would get an answer again.
 async fn try_again(shared: &Shared) {
     let trial = lock(&shared.breaker).trial_at();

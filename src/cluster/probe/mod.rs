@@ -72,6 +72,23 @@ pub fn start(client: kube::Client, state: Arc<State>, cancel: CancellationToken)
     Arc::new(prober)
 }
 
+/// Asks once about every metric that an autoscaler in view names, by `until`: for a picture of the cluster. Returns how many
+/// could not be asked in that time; `probes.perMinute` holds here too.
+pub async fn once(client: kube::Client, state: Arc<State>, until: Instant) -> usize {
+    let prober = Prober::new(client, state, Handle::current());
+    let shared = &prober.shared;
+    let rounds = async {
+        loop {
+            let wait = background::round(shared).await;
+            if background::unasked(shared).await == 0 {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    };
+    if tokio::time::timeout_at(until, rounds).await.is_ok() { 0 } else { background::unasked(shared).await }
+}
+
 // === impl Prober ===
 
 impl Prober {

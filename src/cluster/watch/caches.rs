@@ -120,6 +120,23 @@ impl Caches {
             .collect()
     }
 
+    /// The kinds of which objects may be missing from the view, and why, a line each.
+    pub fn incomplete(&self) -> Vec<String> {
+        let inner = self.lock();
+        let open = inner.kinds.iter().filter(|(_, cache)| !self.is_closed(cache));
+        let open = open.filter(|(kind, cache)| **kind != CONFIG_MAP.kind || !cache.listed);
+        open.map(|(kind, cache)| {
+            let unreadable = cache.unreadable.iter().next();
+            let why = match (&cache.problem, unreadable) {
+                (Some(problem), _) => problem.clone(),
+                (None, Some(key)) => format!("{key} does not read as its kind"),
+                (None, None) => "the API server has not told of all of them".to_owned(),
+            };
+            format!("{kind}: {why}")
+        })
+        .collect()
+    }
+
     /// Each kind that is watched, in order.
     pub fn rows(&self) -> Vec<CacheRow> {
         let mut rows: Vec<CacheRow> = {
