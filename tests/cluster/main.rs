@@ -9,6 +9,7 @@ mod harness;
 #[path = "../suite/reference.rs"]
 mod reference;
 
+mod audit;
 mod behaviour;
 mod chart;
 mod control_plane;

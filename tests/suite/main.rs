@@ -21,4 +21,5 @@ mod house;
 mod properties;
 mod published;
 mod ratchet;
+mod snapshots;
 mod walkthrough;

@@ -1,5 +1,6 @@
 //! The command as a person meets it: what it prints and its exit status, for good input and for every kind of bad one.
 
+mod auditing;
 mod bad_input;
 mod manifests;
 mod secrets;
