@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::harness::adapter::{Adapter, Mode};
+use crate::harness::assets::{Binary, have};
 use crate::harness::control_plane::{ControlPlane, Options};
 use crate::harness::installation::NAMESPACE;
 use crate::harness::process::{Ran, folder, until};
@@ -179,6 +181,65 @@ fn a_live_audit_says_what_the_audit_of_its_snapshot_says_and_a_snapshot_holds_no
     let complete = |kind: &str| snapshot["complete"].as_array().unwrap().iter().any(|item| item == kind);
     assert!(complete("PodMonitoring") && complete("Node") && !complete("ConfigMap"), "{}", snapshot["complete"]);
     assert_eq!(snapshot["nodeShapes"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_audit_asks_the_metrics_apis_and_a_snapshot_holds_their_answers() {
+    if !have(&[Binary::Adapter]) {
+        return;
+    }
+    let Some(cluster) = cluster() else { return };
+    let ml = cluster.namespace("metrics");
+    let mut autoscaler = hpa(&ml, "llm", "llm", "vllm:num_requests_running");
+    let mut served = autoscaler["spec"]["metrics"][0].clone();
+    served["pods"]["metric"]["name"] = json!("vllm_num_requests_waiting");
+    autoscaler["spec"]["metrics"].as_array_mut().unwrap().push(served);
+    create(
+        &cluster,
+        &[
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": ml}}),
+            // The adapter looks for pods before it looks for metrics.
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "llm-0", "namespace": ml, "labels": {"app": "llm"}},
+                "spec": {"containers": [{"name": "server", "image": "vllm/vllm-openai:v0.11.0"}]}}),
+            server(&ml, "llm", &json!({})),
+            autoscaler,
+        ],
+    );
+    // Ready for long, so that a missing metric means something.
+    let condition = |kind: &str, reason: &str| {
+        let since = "2025-01-01T00:00:00Z";
+        json!({"type": kind, "status": "True", "reason": reason, "lastTransitionTime": since, "lastUpdateTime": since})
+    };
+    let status = json!({"status": {
+        "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+        "conditions": [
+            condition("Available", "MinimumReplicasAvailable"), condition("Progressing", "NewReplicaSetAvailable"),
+        ],
+    }});
+    let patch =
+        ["patch", "deployment", "llm", "-n", &ml, "--subresource=status", "--type=merge", "-p", &status.to_string()];
+    cluster.kubectl(&patch).ok();
+    let metrics = json!({"metrics": [{"name": "vllm_num_requests_waiting", "value": "4"}]});
+    let adapter = Adapter::start(&cluster, Mode::PrometheusAdapter, &metrics);
+    adapter.register();
+
+    let kubeconfig = cluster.kubeconfig_path();
+    let file = folder("metrics").join("cluster.yaml");
+    let file = file.to_str().unwrap();
+    let taken = scalegate(&kubeconfig, &["snapshot", "-o", file]);
+    assert_eq!((taken.code, taken.stderr.as_str()), (0, ""));
+    let snapshot: Value = serde_saphyr::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let answers: Vec<(&str, &str)> = snapshot["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| (metric["name"].as_str().unwrap(), metric["presence"].as_str().unwrap()))
+        .collect();
+    assert_eq!(answers, [("vllm:num_requests_running", "absent"), ("vllm_num_requests_waiting", "present")]);
+    let live = scalegate(&kubeconfig, &["audit"]);
+    let read = scalegate(Path::new("/nowhere"), &["audit", "--cluster", file]);
+    assert_eq!((live.code, &live.stdout, &live.stderr), (read.code, &read.stdout, &read.stderr));
+    assert!(live.code == 1 && live.stdout.contains("does not serve"), "{}{}", live.stdout, live.stderr);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn view(objects: &[Value]) -> ClusterView {
 /// What the controller would have written, as the API server completes it.
 fn generated(server: &Value) -> Vec<Value> {
     let configuration = Configuration::default();
-    let view = view(&[server.clone()]);
+    let view = view(std::slice::from_ref(server));
     let workload = view.workloads().next().unwrap();
     let wish = crate::policy::settings::read(&workload.metadata, &configuration).wish;
     let crate::cli::Brought::Objects { rendered, .. } =

@@ -125,18 +125,18 @@ async fn remove(
 
 fn has_webhook(object: &DynamicObject, name: &str) -> Result<(), String> {
     let webhooks = object.data["webhooks"].as_array();
-    match webhooks.is_some_and(|all| all.iter().any(|webhook| webhook["name"] == name)) {
-        true => Ok(()),
-        false => Err(format!("it has no webhook {name}, so it is not scalegate's")),
+    if webhooks.is_some_and(|all| all.iter().any(|webhook| webhook["name"] == name)) {
+        return Ok(());
     }
+    Err(format!("it has no webhook {name}, so it is not scalegate's"))
 }
 
 fn of_the_chart(object: &DynamicObject) -> Result<(), String> {
     let labels = object.metadata.labels.as_ref();
-    match labels.and_then(|labels| labels.get(NAME_LABEL)).is_some_and(|name| name == "scalegate") {
-        true => Ok(()),
-        false => Err(format!("it lacks the label {NAME_LABEL}: scalegate, which all of the chart's objects carry")),
+    if labels.and_then(|labels| labels.get(NAME_LABEL)).is_some_and(|name| name == "scalegate") {
+        return Ok(());
     }
+    Err(format!("it lacks the label {NAME_LABEL}: scalegate, which all of the chart's objects carry"))
 }
 
 /// The Lease that the chart made, or that a controller made anew.

@@ -41,7 +41,7 @@ pub fn write(view: &ClusterView, kubernetes_version: Option<&str>) -> Result<Val
     if !view.partial.is_empty() {
         put("partial", json!(view.partial));
     }
-    put("nodeShapes", plain(&shapes(view))?);
+    put("nodeShapes", plain(&shapes(view)?)?);
     put("objects", Value::Array(objects(view)?));
     put("workloads", Value::Array(view.workloads().map(workload).collect::<Result<_, _>>()?));
     put("metrics", Value::Array(view.metrics.iter().map(|(key, observed)| metric(key, observed)).collect()));
@@ -60,18 +60,18 @@ pub fn reread(view: &ClusterView) -> Result<ClusterView, SnapshotError> {
 }
 
 /// Each shape once, with the count of all its nodes; the most frequent first, so that a newcomer sees what the cluster is.
-fn shapes(view: &ClusterView) -> Vec<NodeShape> {
-    let mut shapes: Vec<NodeShape> = Vec::new();
+fn shapes(view: &ClusterView) -> Result<Vec<NodeShape>, serde_json::Error> {
+    let mut counts: BTreeMap<String, (u64, &NodeShape)> = BTreeMap::new();
     for shape in view.node_shapes() {
-        let alike = |known: &&mut NodeShape| NodeShape { count: shape.count, ..(**known).clone() } == *shape;
-        match shapes.iter_mut().find(alike) {
-            Some(known) => known.count = known.count.saturating_add(shape.count),
-            None => shapes.push(shape.clone()),
-        }
+        let (count, _) =
+            counts.entry(serde_json::to_string(&NodeShape { count: 0, ..shape.clone() })?).or_insert((0, shape));
+        *count = count.saturating_add(shape.count);
     }
     // The order in which nodes were seen is nobody's.
-    shapes.sort_by_cached_key(|shape| (std::cmp::Reverse(shape.count), serde_json::to_string(shape).ok()));
-    shapes
+    let mut shapes: Vec<NodeShape> =
+        counts.into_values().map(|(count, shape)| NodeShape { count, ..shape.clone() }).collect();
+    shapes.sort_by_key(|shape| std::cmp::Reverse(shape.count));
+    Ok(shapes)
 }
 
 fn objects(view: &ClusterView) -> Result<Vec<Value>, serde_json::Error> {
@@ -97,8 +97,6 @@ fn object(key: &Key, entry: &Entry) -> Result<Option<Value>, serde_json::Error> 
     let mut trimmed = entry.object.clone();
     *trimmed.metadata_mut() = metadata(trimmed.metadata());
     let body = match &mut trimmed {
-        // Written otherwise, and in another place.
-        Object::Workload(_) | Object::Node(_) => return Ok(None),
         Object::Hpa(object) => plain(object)?,
         Object::ScaledObject(object) => {
             trim_scaled_object(object);
@@ -136,7 +134,8 @@ fn object(key: &Key, entry: &Entry) -> Result<Option<Value>, serde_json::Error> 
             let metadata = ObjectMeta { name, namespace, deletion_timestamp, ..ObjectMeta::default() };
             json!({ "metadata": plain(&metadata)? })
         }
-        Object::Other(..) => return Ok(None),
+        // Workloads and nodes are written otherwise, and in another place.
+        Object::Other(..) | Object::Workload(_) | Object::Node(_) => return Ok(None),
     };
     let mut value = Map::new();
     // Whatever version an HPA was written in, it was read in the form of this one.

@@ -75,7 +75,7 @@ fn beyond(live: &Value, wanted: &Value, path: &str, paths: &mut Vec<String>) {
 }
 
 /// A spec with what the API server fills in, or without what says nothing.
-fn normal(kind: &str, spec: &Value) -> Value {
+pub fn normal(kind: &str, spec: &Value) -> Value {
     let mut spec = spec.clone();
     match kind {
         "HorizontalPodAutoscaler" => {
