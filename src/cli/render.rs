@@ -9,12 +9,10 @@ use super::{EXIT_DENIED, EXIT_OK, InputArgs, Subject, World, WorldOptions};
 use crate::policy::configuration::{Configuration, Signal};
 use crate::policy::facts::Stage;
 use crate::policy::facts::{Context, WorkloadFacts};
-use crate::policy::finding::Finding;
 use crate::policy::objects::Object;
 use crate::policy::render::{self, CannotRender, Rendered};
 use crate::policy::settings::Wish;
 use crate::policy::view::ClusterView;
-use crate::policy::workload::Workload;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -88,17 +86,7 @@ pub fn bring(subject: &Subject, view: &ClusterView) -> Brought {
     let configuration = &*subject.configuration;
     let context = Context { view, configuration, stage: Stage::Review, update: false };
     let facts = WorkloadFacts::new(&subject.of, written, None, &context);
-    bring_to(&facts.workload, &facts.settings.wish, view, configuration)
-}
-
-/// What the label of a workload brings, over a view.
-pub(super) fn bring_to(
-    workload: &Workload,
-    wish: &Result<Wish, Vec<Finding>>,
-    view: &ClusterView,
-    configuration: &Configuration,
-) -> Brought {
-    let settings = match wish {
+    let settings = match &facts.settings.wish {
         Ok(Wish::Enabled(settings)) => settings,
         Ok(_) => return Brought::Nothing,
         Err(findings) => {
@@ -107,14 +95,14 @@ pub(super) fn bring_to(
             );
         }
     };
-    let namespace = workload.metadata.namespace.as_deref();
-    let taken = render::taken_in(view, workload.kind, namespace);
-    match render::render(workload, settings, configuration, &taken) {
+    let namespace = written.metadata.namespace.as_deref();
+    let taken = render::taken_in(view, written.kind, namespace);
+    match render::render(&facts.workload, settings, configuration, &taken) {
         Ok(mut rendered) => {
-            render::withhold(&mut rendered, workload, view, configuration);
+            render::withhold(&mut rendered, &facts.workload, view, configuration);
             Brought::Objects {
                 rendered,
-                adapter_rules: render::adapter_rules(workload, settings, configuration),
+                adapter_rules: render::adapter_rules(&facts.workload, settings, configuration),
                 applied: settings.generate && !settings.paused,
             }
         }

@@ -5,8 +5,9 @@ mod write;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::policy::objects::{Object, ReadError};
+use crate::policy::objects::{Object, ReadError, TypeMeta, Written};
 use crate::policy::placement::NodeShape;
+use crate::policy::render::{self, PROFILE_LABEL};
 use crate::policy::view::{ClusterView, MetricApi, MetricKey, MetricObservation, MetricPresence};
 use crate::policy::workload::Workload;
 
@@ -42,6 +43,8 @@ struct Snapshot {
     complete: Vec<String>,
     #[serde(default)]
     partial: Vec<String>,
+    #[serde(default)]
+    not_served: Vec<String>,
     #[serde(default)]
     node_shapes: Vec<NodeShape>,
     #[serde(default)]
@@ -100,6 +103,7 @@ pub fn fill(view: &mut ClusterView, value: &Value) -> Result<(), SnapshotError> 
     }
     view.closed.extend(snapshot.complete);
     view.partial.extend(snapshot.partial);
+    view.absent.extend(snapshot.not_served);
     for shape in snapshot.node_shapes {
         view.apply_shape(shape);
     }
@@ -125,9 +129,24 @@ pub fn fill(view: &mut ClusterView, value: &Value) -> Result<(), SnapshotError> 
 /// # Errors
 /// When it cannot be read as its kind.
 pub fn apply(view: &mut ClusterView, value: &Value) -> Result<(), ReadError> {
-    let (of, object) = Object::from_value(value)?;
+    let (of, mut object) = Object::from_value(value)?;
+    object.metadata_mut().written = written(&of, &object, value);
     view.apply(&of, object);
     Ok(())
+}
+
+/// How an object of a kind that scalegate writes stands in the API server. Where its field managers were left out, as
+/// kubectl does, our label tells who wrote it.
+fn written(of: &TypeMeta, object: &Object, value: &Value) -> Option<Written> {
+    if !render::is_written(of) || object.metadata().controller().is_none() {
+        return None;
+    }
+    let written = render::written(of, object, &value.to_string())?;
+    let told = value["metadata"].get("managedFields").is_some();
+    Some(Written {
+        by_us: if told { written.by_us } else { object.metadata().labels.contains_key(PROFILE_LABEL) },
+        ..written
+    })
 }
 
 #[cfg(test)]

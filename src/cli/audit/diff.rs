@@ -1,15 +1,13 @@
 //! What the labels would bring, beside what is there.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
-use crate::cli::render::{Brought, bring_to};
 use crate::policy::configuration::Configuration;
 use crate::policy::objects::{Key, Object};
-use crate::policy::render::{PROFILE_LABEL, is_written, normal};
-use crate::policy::settings;
+use crate::policy::reconcile::{self, Write};
+use crate::policy::render::normal;
+use crate::policy::settings::{self, Wish};
 use crate::policy::view::ClusterView;
 
 /// What was compared.
@@ -21,70 +19,37 @@ pub(super) struct Compared {
     pub(super) notes: Vec<String>,
 }
 
-/// Compares for every workload what its label would bring with what is there of ours. What a workload without a label still
-/// has of ours is there alone.
+/// Compares for every workload what the controller would write and remove with what is there.
 pub(super) fn compare(view: &ClusterView, configuration: &Configuration) -> Compared {
     let mut compared = Compared::default();
-    let ours = ours(view);
     for workload in view.workloads() {
-        let wish = settings::read(&workload.metadata, configuration).wish;
         let title = title(workload.kind.name(), workload.metadata.namespace.as_deref(), &workload.metadata.name);
-        let uid = workload.metadata.uid.as_deref();
-        let owned = uid.and_then(|uid| ours.get(uid)).map_or(&[][..], Vec::as_slice);
-        match bring_to(workload, &wish, view, configuration) {
-            Brought::Not(reason) => compared.notes.push(format!("{title}: {reason}")),
-            Brought::Objects { applied: false, .. } => {
-                let because = "nothing is generated while scalegate.dev/paused or scalegate.dev/generate says so";
-                compared.notes.push(format!("{title}: {because}, so nothing is compared"));
-            }
-            Brought::Objects { rendered, .. } => {
-                compared.notes.extend(rendered.notes.iter().map(|note| format!("{title}: {note}")));
-                one(&rendered.objects, owned, view, &mut compared);
-            }
-            Brought::Nothing => one(&[], owned, view, &mut compared),
+        if let Ok(Wish::Enabled(settings)) = settings::read(&workload.metadata, configuration).wish
+            && (settings.paused || !settings.generate)
+        {
+            let because = "nothing is generated while scalegate.dev/paused or scalegate.dev/generate says so";
+            compared.notes.push(format!("{title}: {because}, so nothing is compared"));
+            continue;
         }
+        let plan = reconcile::plan(workload, view, configuration);
+        compared.notes.extend(plan.says.iter().map(|say| format!("{title}: {}", say.note)));
+        compared.differences.extend(plan.write.iter().filter_map(|write| differs(write, view)));
+        compared.differences.extend(
+            plan.prune.iter().map(|prune| format!("only in the cluster: {} ({})\n", named(&prune.key), prune.why)),
+        );
     }
     compared
 }
 
-fn one(rendered: &[Value], owned: &[&Key], view: &ClusterView, compared: &mut Compared) {
-    let mut wanted = Vec::new();
-    for value in rendered {
-        let Ok((of, object)) = Object::from_value(value) else { continue };
-        let key = object.key(&of);
-        let labels: Vec<&String> = object.metadata().labels.keys().collect();
-        let generated = form(&of.kind, &object, &labels);
-        let name = title(&key.kind, key.namespace.as_deref(), &key.name);
-        match view.get(&key).map(|entry| form(&of.kind, &entry.object, &labels)) {
-            None => compared.differences.push(format!("missing: {name}\n")),
-            Some(there) if there != generated => compared.differences.push(unified(&name, &there, &generated)),
-            Some(_) => {}
-        }
-        wanted.push(key);
-    }
-    let left = owned.iter().filter(|key| !wanted.contains(key));
-    let lines = left.map(|key| {
-        let name = title(&key.kind, key.namespace.as_deref(), &key.name);
-        format!("only in the cluster: {name}\n")
-    });
-    compared.differences.extend(lines);
-}
-
-/// What is in view of what was generated, by the UID of the workload that owns it. A snapshot tells it by the owner and our
-/// label.
-fn ours(view: &ClusterView) -> BTreeMap<&str, Vec<&Key>> {
-    let mut ours: BTreeMap<&str, Vec<&Key>> = BTreeMap::new();
-    for (key, entry) in view.entries() {
-        let metadata = entry.object.metadata();
-        if is_written(&entry.of)
-            && metadata.labels.contains_key(PROFILE_LABEL)
-            && metadata.deletion_timestamp.is_none()
-            && let Some(owner) = metadata.controller()
-        {
-            ours.entry(&owner.uid).or_default().push(key);
-        }
-    }
-    ours
+/// An object that would be written, where it is not there or is otherwise.
+fn differs(write: &Write, view: &ClusterView) -> Option<String> {
+    let name = named(&write.key);
+    let Some(entry) = view.get(&write.key) else { return Some(format!("missing: {name}\n")) };
+    let (of, wanted) = Object::from_value(&write.object).ok()?;
+    let labels: Vec<&String> = wanted.metadata().labels.keys().collect();
+    let (there, generated) = (form(&of.kind, &entry.object, &labels), form(&of.kind, &wanted, &labels));
+    // A view that does not hold the whole of what is there leaves it to us to look.
+    (there != generated).then(|| unified(&name, &there, &generated))
 }
 
 /// The part of an object on which equality is defined, as YAML: its name, those labels and its spec, with the defaults of the
@@ -131,6 +96,10 @@ fn drop_empty(value: &mut Value) {
 fn unified(name: &str, there: &str, generated: &str) -> String {
     let diff = TextDiff::from_lines(there, generated);
     diff.unified_diff().header(&format!("cluster: {name}"), &format!("generated: {name}")).to_string()
+}
+
+fn named(key: &Key) -> String {
+    title(&key.kind, key.namespace.as_deref(), &key.name)
 }
 
 fn title(kind: &str, namespace: Option<&str>, name: &str) -> String {

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::snapshot::apply;
+use crate::policy::reconcile::plan;
 
 /// A labelled server as the API server has it.
 fn server(label: &str, annotations: &Value) -> Value {
@@ -28,19 +29,14 @@ fn generated(server: &Value) -> Vec<Value> {
     let configuration = Configuration::default();
     let view = view(std::slice::from_ref(server));
     let workload = view.workloads().next().unwrap();
-    let wish = crate::policy::settings::read(&workload.metadata, &configuration).wish;
-    let crate::cli::Brought::Objects { rendered, .. } =
-        crate::cli::render::bring_to(workload, &wish, &view, &configuration)
-    else {
-        panic!("labelled")
-    };
-    let mut objects = rendered.objects;
-    for object in &mut objects {
-        object["metadata"]["ownerReferences"] =
-            json!([{ "apiVersion": "apps/v1", "kind": "Deployment", "name": "llm", "uid": "u-1", "controller": true }]);
+    let written = plan(workload, &view, &Configuration::default()).write.into_iter().map(|write| write.object);
+    let complete = |mut object: Value| {
+        object["metadata"]["uid"] = json!(format!("of-{}", object["kind"]));
         object["metadata"]["labels"]["example.com/theirs"] = json!("kept");
-    }
-    objects
+        object["metadata"]["managedFields"] = json!([{ "manager": "scalegate", "operation": "Apply" }]);
+        object
+    };
+    written.map(complete).collect()
 }
 
 fn differences(objects: &[Value]) -> (String, String) {
@@ -76,14 +72,14 @@ fn an_object_that_is_changed_missing_or_left_over_differs() {
     let mut renamed = hpa.clone();
     renamed["metadata"]["name"] = json!("former");
     let (text, _) = differences(&[server.clone(), monitoring, hpa, renamed]);
-    assert_eq!(text, "only in the cluster: HorizontalPodAutoscaler ml/former\n");
+    assert!(text.starts_with("only in the cluster: HorizontalPodAutoscaler ml/former ("), "{text}");
 }
 
 #[test]
 fn what_is_withheld_is_not_missing_and_the_reason_is_said() {
     let server = server("server-metrics", &json!({}));
     let [monitoring, mut hpa] = <[Value; 2]>::try_from(generated(&server)).unwrap();
-    hpa["metadata"] = json!({ "name": "theirs", "namespace": "ml" });
+    hpa["metadata"] = json!({ "name": "theirs", "namespace": "ml", "uid": "theirs" });
     let (text, notes) = differences(&[server, monitoring, hpa]);
     assert_eq!(text, "");
     assert!(notes.contains("no HorizontalPodAutoscaler is written") && notes.contains("theirs"), "{notes}");
@@ -98,7 +94,8 @@ fn what_is_left_when_the_label_is_gone_is_only_in_the_cluster() {
     assert_eq!(text.lines().count(), 2, "{text}");
     // Somebody else's is no business of ours.
     all[1]["metadata"]["ownerReferences"] = json!([]);
-    assert_eq!(differences(&all).0, "only in the cluster: PodMonitoring ml/llm\n");
+    let (text, _) = differences(&all);
+    assert!(text.lines().count() == 1 && text.starts_with("only in the cluster: PodMonitoring ml/llm ("), "{text}");
 }
 
 #[test]

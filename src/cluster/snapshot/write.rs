@@ -10,6 +10,7 @@ use super::{SnapshotError, VERSION, fill};
 use crate::policy::chain::adapter_rule::is_adapter_configuration;
 use crate::policy::objects::{ConfigMap, KarpenterNodePool, Key, Object, ObjectMeta, ScaledObject, Trigger};
 use crate::policy::placement::NodeShape;
+use crate::policy::render::MANAGER;
 use crate::policy::rules::reads_annotation;
 use crate::policy::settings::{PREFIX, STATUS_PREFIX};
 use crate::policy::view::{ClusterView, Entry, MetricKey, MetricObservation};
@@ -40,6 +41,9 @@ pub fn write(view: &ClusterView, kubernetes_version: Option<&str>) -> Result<Val
     put("complete", json!(view.closed));
     if !view.partial.is_empty() {
         put("partial", json!(view.partial));
+    }
+    if !view.absent.is_empty() {
+        put("notServed", json!(view.absent));
     }
     put("nodeShapes", plain(&shapes(view)?)?);
     put("objects", Value::Array(objects(view)?));
@@ -145,7 +149,12 @@ fn object(key: &Key, entry: &Entry) -> Result<Option<Value>, serde_json::Error> 
     if let Value::Object(body) = body {
         value.extend(body.into_iter().filter(|(key, _)| key != "apiVersion"));
     }
-    Ok(Some(Value::Object(value)))
+    let mut value = Value::Object(value);
+    if let Some(written) = entry.object.metadata().written {
+        // Whether we wrote it is all that is asked of its field managers.
+        value["metadata"]["managedFields"] = if written.by_us { json!([{ "manager": MANAGER }]) } else { json!([]) };
+    }
+    Ok(Some(value))
 }
 
 fn trim_scaled_object(object: &mut ScaledObject) {

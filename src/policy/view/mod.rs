@@ -30,7 +30,7 @@ pub struct ClusterView {
     /// Kinds of a live cluster of which news may be missing at this moment: the watch is being begun, or broke. What they
     /// have in view may have changed since, so it denies nothing by itself. Empty for files and snapshots.
     pub behind: BTreeSet<String>,
-    /// Kinds that the API server of a live cluster does not serve. Empty for files and snapshots.
+    /// Kinds that the API server of a live cluster, or of a snapshot, does not serve. Empty for files.
     pub absent: BTreeSet<String>,
     /// Every document that makes metrics is in view (`review --complete`).
     pub complete: bool,
