@@ -1,25 +1,35 @@
-//! `scalegate controller`: looks after certificates.
+//! `scalegate controller`: looks after labelled workloads and after certificates.
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use tokio::sync::watch::Receiver;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::EXIT_OK;
-use super::serve::{Live, Process, ProcessArgs};
+use super::serve::{ConfigArgs, Live, Process, ProcessArgs, export_caches, export_probes};
 use crate::admission::registration::{MUTATING_NAME, VALIDATING_NAME};
+use crate::cluster::{State, probe, watch};
 use crate::controller::ca_rotation::plan::Validity;
 use crate::controller::ca_rotation::{self, RotationCounters, Settings};
+use crate::controller::reconcile::{self, ReconcileCounters};
 use crate::leader::{self, Election};
+use crate::policy::configuration::Configuration;
+use crate::policy::view::ClusterView;
 use crate::telemetry::Metrics;
 use crate::telemetry::prometheus::{Family, row};
 
 /// Where the kubelet mounts the namespace of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// How often it is looked whether a valid Configuration is there.
+const START_POLL: Duration = Duration::from_millis(100);
 
 const DAY: u64 = 86_400;
 
@@ -63,6 +73,11 @@ pub(super) struct ControllerArgs {
     /// How long a change has to stand before the next one relies on it.
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "DURATION")]
     settle: Duration,
+    /// Leave certificates alone: they are files, or cert-manager's.
+    #[arg(long)]
+    no_certificates: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     process: ProcessArgs,
 }
@@ -71,36 +86,72 @@ pub(super) struct ControllerArgs {
 pub(super) fn run(args: &ControllerArgs) -> anyhow::Result<u8> {
     // What cannot be used is said before anything begins.
     let settings = settings(args)?;
-    Process::run(&args.process, |process| rotate(process, settings, &args.lease))?;
+    Process::run(&args.process, |process| control(process, settings, args))?;
     Ok(EXIT_OK)
 }
 
-/// Takes part in the election and rotates while leading, until the process is told to end.
-async fn rotate(process: Process, settings: Settings, lease: &str) -> anyhow::Result<()> {
+/// Takes part in the election, and while leading generates and rotates, until the process is told to end.
+async fn control(process: Process, settings: Settings, args: &ControllerArgs) -> anyhow::Result<()> {
     let Process { shutdown, readiness, metrics } = process;
     let ending = &shutdown.draining;
-    let counters = Arc::<RotationCounters>::default();
-    export(&metrics, &counters);
+    let lease = args.lease.as_str();
+    let (rotation, reconcile) = (Arc::<RotationCounters>::default(), Arc::<ReconcileCounters>::default());
     // Whoever waits for its turn is as ready as who leads: a rollout must not wait for the Lease.
     let reached = Arc::new(AtomicBool::new(false));
     let (seen, waits) = (Arc::clone(&reached), format!("the Lease {lease}, which the API server does not give yet"));
     readiness.require(move || if seen.load(Ordering::Relaxed) { Vec::new() } else { vec![waits.clone()] });
 
-    let client =
-        Live::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?.client;
+    let Live { client, asking } =
+        Live::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?;
+    // Everything that runs beside the election, until that has ended.
+    let beside = CancellationToken::new();
+    let _ends_with_us = beside.clone().drop_guard();
+    let state = State::new(ClusterView::default(), Configuration::default());
+    let followed = args.config.follow(&state, &metrics, &beside);
+    let condition = followed.clone();
+    readiness.require(move || condition.waits_for());
+    let caches = watch::start(client.clone(), Arc::clone(&state), beside.clone());
+    export_caches(&metrics, &caches);
+    let prober = probe::start(asking.clone(), Arc::clone(&state), beside.clone());
+    export_probes(&metrics, &prober);
+
     let (namespace, identity) = (settings.namespace.clone(), leader::identity());
     let mut election = tokio::select! {
         election = Election::join(client.clone(), &namespace, lease, &identity) => election,
         () = ending.cancelled() => return Ok(()),
     };
     reached.store(true, Ordering::Relaxed);
+    let leads = Arc::<AtomicBool>::default();
+    export(&metrics, &leads, &reconcile);
     tracing::info!(namespace, identity, "the controller runs");
-    let rotation = ca_rotation::run(client, settings, election.leading(), counters);
+    // Whoever holds a receiver of the election keeps the Lease from being released, so these end before.
+    let mut parts = JoinSet::new();
+    parts.spawn(note(election.leading(), leads));
+    if !args.no_certificates {
+        export_rotation(&metrics, &rotation);
+    }
+    let rotates = !args.no_certificates;
+    let leads_certificates = election.leading();
+    let certificates = async move {
+        if !rotates {
+            return std::future::pending().await;
+        }
+        ca_rotation::run(client, settings, leads_certificates, rotation).await;
+    };
+    let (leading, cancel) = (election.leading(), beside.clone());
+    parts.spawn(async move {
+        while !followed.waits_for().is_empty() {
+            tokio::time::sleep(START_POLL).await;
+        }
+        reconcile::run(asking, state, caches, leading, reconcile, cancel).await;
+    });
     let failed = tokio::select! {
-        () = rotation => Some("the election ended".to_owned()),
+        () = certificates => Some("the election ended".to_owned()),
+        _ = parts.join_next() => Some("the election ended".to_owned()),
         failed = election.failed() => Some(failed),
         () = ending.cancelled() => None,
     };
+    parts.shutdown().await;
     match failed {
         Some(why) => bail!("the leader election of the Lease {lease} failed: {why}"),
         None => election.release().await,
@@ -108,13 +159,47 @@ async fn rotate(process: Process, settings: Settings, lease: &str) -> anyhow::Re
     Ok(())
 }
 
+/// Notes whether this process leads, until the election ends.
+async fn note(mut leading: Receiver<bool>, leads: Arc<AtomicBool>) {
+    while leading.changed().await.is_ok() {
+        leads.store(*leading.borrow_and_update(), Ordering::Relaxed);
+    }
+}
+
+/// Whether this process leads, and what was written for workloads.
+fn export(metrics: &Metrics, leads: &Arc<AtomicBool>, counters: &Arc<ReconcileCounters>) {
+    let read = Arc::clone(leads);
+    let help = "1 while this process leads, and so looks after workloads and certificates";
+    let family = Family { name: "leader", help, labels: &[], seconds: false };
+    metrics.gauges(family, move || vec![row(&[], u64::from(read.load(Ordering::Relaxed)))]);
+    let read = Arc::clone(counters);
+    let help = "Writes and removals of generated objects by what became of them";
+    let family = Family { name: "apply", help, labels: &["kind", "result"], seconds: false };
+    metrics.counters(family, move || read.rows().map(|(kind, result, count)| row(&[kind, result], count)).collect());
+    for (name, help, count) in [
+        (
+            "reconcile_looks",
+            "Looks at workloads, whether or not something was to be done",
+            (|counters| &counters.plans) as Read,
+        ),
+        ("events_failed", "Events on workloads that could not be written", |counters| &counters.events_failed),
+    ] {
+        let read = Arc::clone(counters);
+        let family = Family { name, help, labels: &[], seconds: false };
+        metrics.counters(family, move || vec![row(&[], count(&read).load(Ordering::Relaxed))]);
+    }
+    let read = Arc::clone(counters);
+    let help = "Workloads that wait for a look, those that are tried again later included";
+    let family = Family { name: "reconcile_queue", help, labels: &[], seconds: false };
+    metrics.gauges(family, move || vec![row(&[], read.queued.load(Ordering::Relaxed))]);
+}
+
+/// One of the counters.
+type Read = fn(&ReconcileCounters) -> &AtomicU64;
+
 /// What the rotation did and what it looks after. The times are there only while this process leads, since only then they
 /// are up to date.
-fn export(metrics: &Metrics, counters: &Arc<RotationCounters>) {
-    let read = Arc::clone(counters);
-    let help = "1 while this process leads, and so looks after certificates";
-    let family = Family { name: "leader", help, labels: &[], seconds: false };
-    metrics.gauges(family, move || vec![row(&[], u64::from(read.leads.load(Ordering::Relaxed)))]);
+fn export_rotation(metrics: &Metrics, counters: &Arc<RotationCounters>) {
     let read = Arc::clone(counters);
     let help = "Steps of certificate rotation: a new authority, a new leaf, bundles written, old authorities dropped";
     let family = Family { name: "rotation_steps", help, labels: &["step"], seconds: false };
@@ -249,7 +334,9 @@ mod tests {
     #[test]
     fn the_ends_of_certificates_are_exported_by_the_leader_alone() {
         let (metrics, counters) = (Metrics::new(), Arc::<RotationCounters>::default());
-        export(&metrics, &counters);
+        export_rotation(&metrics, &counters);
+        let leads = Arc::<AtomicBool>::default();
+        export(&metrics, &leads, &Arc::default());
         counters.leaves.store(3, Ordering::Relaxed);
         counters.leaf_not_after.store(1_700_000_000, Ordering::Relaxed);
         let text = metrics.text().unwrap();
@@ -258,6 +345,7 @@ mod tests {
         );
         assert!(!text.contains("scalegate_rotation_not_after_seconds{"), "{text}");
         counters.leads.store(true, Ordering::Relaxed);
+        leads.store(true, Ordering::Relaxed);
         let text = metrics.text().unwrap();
         assert!(text.contains("scalegate_rotation_not_after_seconds{certificate=\"leaf\"} 1700000000"), "{text}");
         // There is no authority yet.

@@ -1,7 +1,6 @@
 //! `scalegate webhook`: serves the admission webhook.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,20 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::EXIT_OK;
 use super::serve::{
-    Certificate, CertificateArgs, ClusterArgs, LimitArgs, Process, ProcessArgs, RegistrationArgs, duration,
-    watch_registration,
+    Certificate, CertificateArgs, ClusterArgs, ConfigArgs, LimitArgs, Process, ProcessArgs, RegistrationArgs,
+    export_caches, export_probes, watch_registration,
 };
 use super::world::read_cluster;
 use crate::admission::service::Service;
 use crate::admission::{Counters, FindingCounts, router_counting};
-use crate::cluster::probe::{self, Prober};
-use crate::cluster::watch::{self, Caches};
+use crate::cluster::probe;
+use crate::cluster::watch;
 use crate::cluster::{State, now};
-use crate::config_file::Follower;
 use crate::policy::configuration::Configuration;
-use crate::policy::view::{ClusterView, MetricApi, MetricPresence};
-use crate::telemetry::Metrics;
-use crate::telemetry::prometheus::{Family, row};
+use crate::policy::view::ClusterView;
 use crate::tls::{ConnectionCounters, serve};
 
 /// How often the view is told the time; ages that matter are minutes.
@@ -51,13 +47,8 @@ pub(super) struct WebhookArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// The administrator's Configuration, followed while it changes. Until it is valid for the first time, nothing is
-    /// served; later an invalid one leaves the one before in force.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// How often that file is looked at.
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
-    config_poll: Duration,
+    #[command(flatten)]
+    config: ConfigArgs,
     #[command(flatten)]
     certificate: CertificateArgs,
     #[command(flatten)]
@@ -103,19 +94,8 @@ async fn serve_webhook(
     let _ends_with_us = beside.clone().drop_guard();
 
     let mut conditions: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>> = Vec::new();
-    if let Some(path) = &args.config {
-        let follower = Follower::new(path, Arc::clone(&state));
-        let reloads = follower.reloads();
-        let help = "Changes of the configuration file by what became of them";
-        let family = Family { name: "configuration_reloads", help, labels: &["result"], seconds: false };
-        metrics.counters(family, move || {
-            reloads.rows().into_iter().map(|(result, count)| row(&[result], count)).collect()
-        });
-        let seen = Arc::clone(&follower);
-        let waits = || vec!["a valid configuration (--config)".to_owned()];
-        conditions.push(Box::new(move || if seen.has_one() { Vec::new() } else { waits() }));
-        tokio::spawn(follower.follow(args.config_poll, beside.clone()));
-    }
+    let followed = args.config.follow(&state, &metrics, &beside);
+    conditions.push(Box::new(move || followed.waits_for()));
     let (live, tls) = (Arc::clone(&certificate.live), certificate.tls.clone());
     certificate.follow(client.as_ref(), &args.registration.namespace, &metrics, beside.clone())?;
     let there = Arc::clone(&live);
@@ -167,54 +147,6 @@ async fn serve_webhook(
     serving.cancel();
     serve(listener, tls, router, args.limits.settings(connections), ending.cancelled()).await?;
     Ok(())
-}
-
-fn export_caches(metrics: &Metrics, caches: &Arc<Caches>) {
-    let family = |name, help, seconds| Family { name, help, labels: &["kind"], seconds };
-    let read = Arc::clone(caches);
-    metrics.gauges(family("cache_objects", "Objects that are known of each kind", false), move || {
-        read.rows().into_iter().map(|cache| row(&[&cache.kind], cache.objects)).collect()
-    });
-    let read = Arc::clone(caches);
-    let help = "Time since the API server was last heard of about each kind";
-    metrics.gauges(family("cache_age", help, true), move || {
-        read.rows().into_iter().map(|cache| (vec![cache.kind], cache.age_seconds)).collect()
-    });
-    let read = Arc::clone(caches);
-    let help = "1 while the watch of the kind stands; at 0 what other objects say denies nothing";
-    metrics.gauges(family("cache_current", help, false), move || {
-        read.rows().into_iter().map(|cache| row(&[&cache.kind], u64::from(cache.current))).collect()
-    });
-    let read = Arc::clone(caches);
-    let help = "Objects of each kind that could not be read, and are not known";
-    metrics.gauges(family("cache_unreadable_objects", help, false), move || {
-        read.rows().into_iter().map(|cache| row(&[&cache.kind], cache.unreadable)).collect()
-    });
-}
-
-fn export_probes(metrics: &Metrics, prober: &Arc<Prober>) {
-    let read = Arc::clone(prober);
-    let help = "Answers about metrics, by metrics API and by what they said of the metric";
-    let family = Family { name: "probe_results", help, labels: &["api", "presence"], seconds: false };
-    metrics.counters(family, move || {
-        let name = |api, presence| {
-            let api = match api {
-                MetricApi::Custom => "custom",
-                MetricApi::External => "external",
-            };
-            let presence = match presence {
-                MetricPresence::Present => "present",
-                MetricPresence::Absent => "absent",
-                MetricPresence::Unknown => "unknown",
-            };
-            [api, presence]
-        };
-        read.results().into_iter().map(|(api, presence, count)| row(&name(api, presence), count)).collect()
-    });
-    let read = Arc::clone(prober);
-    let help = "1 while admissions do not ask a metrics API, because it is slow or broken";
-    let family = Family { name: "probe_breaker_open", help, labels: &[], seconds: false };
-    metrics.gauges(family, move || vec![row(&[], u64::from(read.breaker_open()))]);
 }
 
 /// What is waited for, without the API server's words about why, which are in the log and no business of a stranger.

@@ -1,6 +1,8 @@
 //! What is known about a cluster, and where it comes from.
 
 #[cfg(feature = "serve")]
+pub(crate) mod backoff;
+#[cfg(feature = "serve")]
 pub mod probe;
 #[cfg(feature = "serve")]
 pub mod registered;

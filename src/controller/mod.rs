@@ -1,3 +1,4 @@
 //! What writes to the cluster. One process at a time does ([`crate::leader`]), and none of it relies on that.
 
 pub mod ca_rotation;
+pub mod reconcile;

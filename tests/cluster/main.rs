@@ -19,6 +19,7 @@ mod operators;
 mod orders;
 mod pools;
 mod probes;
+mod reconcile_basics;
 mod rights;
 mod rotation;
 mod serving;

@@ -9,7 +9,6 @@
 //! and the API server was heard of within `probes.staleAfter`; a kind that the API server does not serve is closed and
 //! empty. When the API server goes away the view stays, only open.
 
-mod backoff;
 mod caches;
 mod discovery;
 mod feed;
@@ -28,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 pub use caches::{CacheRow, Caches};
 
 use super::State;
+use crate::policy::objects::Key;
 
 /// How often the view is told the time, and which kinds have grown stale.
 const TICK: Duration = Duration::from_secs(5);
@@ -40,6 +40,16 @@ pub fn start(client: Client, state: Arc<State>, cancel: CancellationToken) -> Ar
     tokio::spawn(tick(Arc::clone(&caches), cancel.clone()));
     tokio::spawn(supervise::run(client, Arc::clone(&caches), cancel));
     caches
+}
+
+/// The path of all objects of a kind that is watched in the namespace of one of them, in the version that is preferred.
+pub fn collection(key: &Key) -> Option<String> {
+    let kind = kinds::KINDS.iter().find(|kind| kind.group == key.group && kind.kind == key.kind)?;
+    let root = kind.root(kind.versions.first()?);
+    Some(match &key.namespace {
+        Some(namespace) => format!("{root}/namespaces/{}/{}", wire::encoded(namespace), kind.plural),
+        None => format!("{root}/{}", kind.plural),
+    })
 }
 
 async fn tick(caches: Arc<Caches>, cancel: CancellationToken) {

@@ -19,11 +19,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::backoff::{Backoff, jitter};
 use super::caches::Caches;
 use super::feed::{Change, Feed};
 use super::kinds::Kind;
 use super::wire::{self, Event, LARGEST, Trouble};
+use crate::cluster::backoff::{Backoff, jitter};
 
 /// Objects of a page, as client-go has it.
 const PAGE: u32 = 500;

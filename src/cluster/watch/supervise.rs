@@ -11,13 +11,13 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::backoff::{Backoff, jitter};
 use super::caches::Caches;
 use super::discovery::{Served, discover};
 use super::feed::Feed;
 use super::kinds::{CONFIG_MAP, Kind};
 use super::one::{Target, Watch};
 use super::wire::encoded;
+use crate::cluster::backoff::{Backoff, jitter};
 
 /// How often the discovery is repeated.
 const EVERY: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(30) };

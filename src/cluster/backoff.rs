@@ -20,9 +20,9 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The next pause: twice the one before, give or take a half.
     pub fn next(&mut self) -> Duration {
-        let base = FIRST.saturating_mul(1 << self.failures.min(10)).min(LONGEST);
+        let pause = pause(self.failures, FIRST, LONGEST);
         self.failures = self.failures.saturating_add(1);
-        jitter(base)
+        pause
     }
 
     /// Starts anew, after something worked.
@@ -31,8 +31,13 @@ impl Backoff {
     }
 }
 
+/// The pause after so many failures before this one: `first`, then twice the one before up to `longest`, give or take a half.
+pub(crate) fn pause(failures: u32, first: Duration, longest: Duration) -> Duration {
+    jitter(first.saturating_mul(1 << failures.min(16)).min(longest))
+}
+
 /// A duration between a half of this one and one and a half, so that replicas that started together do not ask together.
-pub(super) fn jitter(around: Duration) -> Duration {
+pub(crate) fn jitter(around: Duration) -> Duration {
     // A new RandomState has keys of its own, which is all the randomness that this needs.
     let random = RandomState::new().hash_one(0_u8);
     let per_mille = u32::try_from(random % 1001).unwrap_or(500);
