@@ -82,6 +82,7 @@ fn dimensions() -> Vec<Vec<Value>> {
         vec![
             json!({}),
             json!({"certificates": {"mode": "cert-manager"}}),
+            json!({"certificates": {"mode": "cert-manager"}, "controller": {"enabled": false}}),
             json!({"certificates": {"mode": "files", "secretName": "mine", "caBundle": pem}}),
         ],
         vec![
@@ -310,7 +311,7 @@ fn may(cluster: &ControlPlane, [namespace, account]: [&str; 2], attributes: &Val
     answer["status"]["allowed"] == true
 }
 
-/// What the webhook may read in every namespace.
+/// What both accounts may read in every namespace.
 const READ: [(&str, &str); 20] = [
     ("", "namespaces"),
     ("", "nodes"),
@@ -332,6 +333,15 @@ const READ: [(&str, &str); 20] = [
     ("resource.k8s.io", "deviceclasses"),
     ("resource.k8s.io", "resourceslices"),
     ("apiregistration.k8s.io", "apiservices"),
+];
+
+/// What the controller may do beside, in every namespace.
+const WRITE: [(&str, &str, &[&str]); 5] = [
+    ("autoscaling", "horizontalpodautoscalers", &["create", "patch", "delete"]),
+    ("monitoring.googleapis.com", "podmonitorings", &["create", "patch", "delete"]),
+    ("monitoring.coreos.com", "podmonitors", &["create", "patch", "delete"]),
+    ("", "events", &["create", "patch", "get", "list"]),
+    ("events.k8s.io", "events", &["create", "patch"]),
 ];
 
 #[test]
@@ -366,13 +376,13 @@ fn the_two_accounts_may_do_what_they_need_and_nothing_else() {
         }
         for verb in verbs {
             let read = reading.contains(&verb) && READ.contains(&(group.as_str(), resource.as_str()));
-            let event = resource == "events" && ["create", "patch"].contains(&verb);
+            let written = WRITE.iter().any(|row| (row.0, row.1) == (&group, &resource) && row.2.contains(&verb));
             let endpoints = resource == "endpointslices" && reading.contains(&verb);
             for (account, place, wanted) in [
                 (webhook, "default", read),
                 (webhook, namespace.as_str(), read),
-                (controller, "default", false),
-                (controller, namespace.as_str(), event || endpoints),
+                (controller, "default", read || written),
+                (controller, namespace.as_str(), read || written || endpoints),
             ] {
                 let allowed = ask(account, verb, &group, &resource, place, "other");
                 // What Kubernetes lets every account do is not of the chart's giving.
@@ -385,11 +395,12 @@ fn the_two_accounts_may_do_what_they_need_and_nothing_else() {
     }
     let registration = "admissionregistration.k8s.io";
     type Named<'a> = ([&'a str; 2], &'a str, &'a str, &'a str, &'a [&'a str]);
-    let named: [Named<'_>; 9] = [
+    let named: [Named<'_>; 10] = [
         (webhook, "", "secrets", "scalegate-tls", &reading),
         (webhook, "", "secrets", "scalegate-ca", &[]),
         (webhook, "", "configmaps", "adapter", &reading),
         (webhook, registration, "validatingwebhookconfigurations", "scalegate", &reading),
+        (controller, "", "configmaps", "adapter", &reading),
         (controller, "", "secrets", "scalegate-tls", &["get", "list", "watch", "update", "patch"]),
         (controller, "", "secrets", "scalegate-ca", &["get", "list", "watch", "update", "patch"]),
         (controller, "coordination.k8s.io", "leases", "scalegate", &["get", "list", "watch", "update", "patch"]),
@@ -404,9 +415,11 @@ fn the_two_accounts_may_do_what_they_need_and_nothing_else() {
         }
     }
     for verb in verbs {
-        let pods = ask(webhook, verb, "custom.metrics.k8s.io", "pods/vllm:num_requests_running", "default", "*");
-        if pods != ["get", "list"].contains(&verb) {
-            wrong.push(format!("scalegate-webhook {verb} custom.metrics.k8s.io"));
+        for account in [webhook, controller] {
+            let pods = ask(account, verb, "custom.metrics.k8s.io", "pods/vllm:num_requests_running", "default", "*");
+            if pods != ["get", "list"].contains(&verb) {
+                wrong.push(format!("{} {verb} custom.metrics.k8s.io", account[1]));
+            }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

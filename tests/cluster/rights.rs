@@ -163,7 +163,7 @@ fn get(path: &str) -> Request<Body> {
 
 const READING: [&str; 3] = ["get", "list", "watch"];
 
-/// What the webhook reads, wherever it is.
+/// What the webhook and the controller read, wherever it is.
 const READ: [(&str, &str); 24] = [
     ("", "namespaces"),
     ("", "nodes"),
@@ -191,12 +191,17 @@ const READ: [(&str, &str); 24] = [
     ("resource.k8s.io", "resourceslices"),
 ];
 
-/// What the controller does to objects of any name, in its own namespace alone.
-const AT_HOME: [(&str, &str, &[&str]); 3] = [
-    ("", "events", &["create", "patch"]),
+/// What the controller does beside, to objects of any name, wherever they are: what a label brings, and what it says.
+const WRITE: [(&str, &str, &[&str]); 5] = [
+    ("autoscaling", "horizontalpodautoscalers", &["create", "patch", "delete"]),
+    ("monitoring.googleapis.com", "podmonitorings", &["create", "patch", "delete"]),
+    ("monitoring.coreos.com", "podmonitors", &["create", "patch", "delete"]),
+    ("", "events", &["create", "patch", "get", "list"]),
     ("events.k8s.io", "events", &["create", "patch"]),
-    ("discovery.k8s.io", "endpointslices", &READING),
 ];
+
+/// What the controller does to objects of any name, in its own namespace alone.
+const AT_HOME: [(&str, &str, &[&str]); 1] = [("discovery.k8s.io", "endpointslices", &READING)];
 
 /// What Kubernetes lets every account do: ask about itself, and, where the cluster has them, read which authorities it
 /// trusts.
@@ -244,7 +249,8 @@ fn of_every_verb_on_every_kind_each_account_is_let_in_only_where_it_must() {
                 table.iter().any(|row| of == (row.0, row.1) && row.2.contains(&attempt.verb))
             };
             is_in(&EVERYBODY)
-                || (account == WEBHOOK && READING.contains(&attempt.verb) && READ.contains(&of))
+                || (account != NOBODY && READING.contains(&attempt.verb) && READ.contains(&of))
+                || (account == CONTROLLER && is_in(&WRITE))
                 || (account == CONTROLLER && is_in(&AT_HOME) && attempt.place == NAMESPACE)
         };
         let describe = |attempt: &Attempt| {
@@ -415,12 +421,12 @@ fn no_account_gets_further_rights_by_another_door() {
 }
 
 #[test]
-fn the_webhook_may_ask_for_metrics_and_the_controller_may_not() {
+fn webhook_and_controller_may_ask_for_metrics_and_not_write_them() {
     let Some(installed) = installation() else { return };
     for (account, client) in clients(installed.cluster) {
         for (group, version) in [("custom.metrics.k8s.io", "v1beta2"), ("external.metrics.k8s.io", "v1beta1")] {
             let path = format!("/apis/{group}/{version}/namespaces/default/pods/%2A/vllm:num_requests_running");
-            assert_eq!(block_on(let_in(&client, get(&path))), account == WEBHOOK, "{account} {path}");
+            assert_eq!(block_on(let_in(&client, get(&path))), account != NOBODY, "{account} {path}");
             let written = Request::post(&path).body(Body::from(b"{}".to_vec())).unwrap();
             assert!(!block_on(let_in(&client, written)), "{account} writes {path}");
         }

@@ -97,8 +97,6 @@ fn the_rendered_webhook_configurations_are_those_of_the_code() {
     };
     let closed = json!({ "admission": { "failurePolicy": "Fail", "timeoutSeconds": 3, "excludeNamespaces": ["legacy"] },
                          "service": { "port": 10_250 }, "nameOverride": "gatekeeping" });
-    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let files = json!({ "certificates": { "mode": "files", "secretName": "mine", "caBundle": pem } });
     let bundle = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCkFBQUEKLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=";
     let cert_manager = json!({ "certificates": { "mode": "cert-manager" } });
     let inject = ("cert-manager.io/inject-ca-from".to_owned(), format!("{NAMESPACE}/scalegate"));
@@ -116,7 +114,7 @@ fn the_rendered_webhook_configurations_are_those_of_the_code() {
                 ..installation()
             },
         ),
-        (files, Installation { ca_bundle: Some(bundle.to_owned()), ..installation() }),
+        (files(), Installation { ca_bundle: Some(bundle.to_owned()), ..installation() }),
         (cert_manager, Installation { annotations: [inject].into(), ..installation() }),
     ];
     for (values, mut wanted) in cases {
@@ -190,6 +188,7 @@ fn values_that_cannot_be_meant_are_refused_with_what_to_write() {
         (json!({ "certificates": { "mode": "files" } }), "certificates.secretName"),
         (json!({ "certificates": { "mode": "files", "secretName": "x" } }), "certificates.caBundle"),
         (json!({ "webhook": { "quietPeriodSeconds": 60 } }), "webhook.terminationGracePeriodSeconds"),
+        (json!({ "controller": { "enabled": false } }), "controller.enabled must be true"),
     ];
     for (values, named) in cases {
         let error = template(&values).expect_err(&values.to_string());
@@ -204,43 +203,141 @@ fn grants(objects: &[Value]) -> Vec<(String, &Value)> {
     roles.flat_map(|role| role["rules"].as_array().unwrap().iter().map(move |rule| (rules(role), rule))).collect()
 }
 
+const READING: [&str; 3] = ["get", "list", "watch"];
+
+/// Somebody else's authority, and a Secret with a certificate.
+fn files() -> Value {
+    let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    json!({ "certificates": { "mode": "files", "secretName": "mine", "caBundle": pem } })
+}
+
+/// What a rule lets write of whatever name, and which of our accounts may.
+fn unnamed_writes(objects: &[Value]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (role, rule) in grants(objects).into_iter().filter(|(_, rule)| !rule["resourceNames"].is_array()) {
+        for verb in strings(&rule["verbs"]).into_iter().filter(|verb| !READING.contains(verb)) {
+            for group in strings(&rule["apiGroups"]) {
+                for resource in strings(&rule["resources"]) {
+                    found.insert(format!("{role}: {verb} {resource}.{group}"));
+                }
+            }
+        }
+    }
+    found
+}
+
 #[test]
 fn the_accounts_have_no_right_that_could_do_harm() {
     if !available() {
         return;
     }
-    let reading = BTreeSet::from(["get", "list", "watch"]);
-    let values = json!({ "config": { "backend": { "adapterConfigMap": "monitoring/prometheus-adapter" } } });
-    let mut problems = Vec::new();
-    let objects = rendered(&values);
-    for (role, rule) in grants(&objects) {
-        let (verbs, resources) = (strings(&rule["verbs"]), strings(&rule["resources"]));
-        let named = rule["resourceNames"].is_array();
-        let mut wrong = |what: &str| problems.push(format!("{role}: {what}: {rule}"));
-        if verbs.contains("*") || strings(&rule["apiGroups"]).contains("*") {
-            wrong("everything");
+    let reading = BTreeSet::from(READING);
+    let adapter = json!({ "config": { "backend": { "adapterConfigMap": "monitoring/prometheus-adapter" } } });
+    let mut with_files = files();
+    with_files["config"] = adapter["config"].clone();
+    for values in [adapter, with_files] {
+        let mut problems = Vec::new();
+        let objects = rendered(&values);
+        for (role, rule) in grants(&objects) {
+            let (verbs, resources) = (strings(&rule["verbs"]), strings(&rule["resources"]));
+            let named = rule["resourceNames"].is_array();
+            let mut wrong = |what: &str| problems.push(format!("{role}: {what}: {rule}"));
+            if verbs.contains("*") || strings(&rule["apiGroups"]).contains("*") {
+                wrong("everything");
+            }
+            let metrics = strings(&rule["apiGroups"]).iter().all(|group| group.ends_with(".metrics.k8s.io"));
+            if resources.contains("*") && !(metrics && verbs.is_subset(&reading)) {
+                wrong("every resource");
+            }
+            if role.contains("webhook") && !verbs.is_subset(&reading) {
+                wrong("the webhook writes");
+            }
+            let sensitive = resources.contains("secrets") || resources.contains("configmaps");
+            if sensitive && !(role.starts_with("Role ") && named) {
+                wrong("reads Secrets or ConfigMaps that are not named");
+            }
+            if named && !verbs.is_disjoint(&BTreeSet::from(["create", "delete", "deletecollection"])) {
+                wrong("creates or deletes what is named");
+            }
         }
-        let metrics = strings(&rule["apiGroups"]).iter().all(|group| group.ends_with(".metrics.k8s.io"));
-        if resources.contains("*") && !(metrics && verbs.is_subset(&reading)) {
-            wrong("every resource");
+        none(&problems, "rules give more than they must");
+        // What a label brings, and nothing else.
+        let mut wanted = BTreeSet::new();
+        for (verbs, resource) in [
+            (&["create", "patch", "delete"][..], "horizontalpodautoscalers.autoscaling"),
+            (&["create", "patch", "delete"], "podmonitorings.monitoring.googleapis.com"),
+            (&["create", "patch", "delete"], "podmonitors.monitoring.coreos.com"),
+            (&["create", "patch"], "events."),
+            (&["create", "patch"], "events.events.k8s.io"),
+        ] {
+            wanted.extend(verbs.iter().map(|verb| format!("ClusterRole scalegate-controller: {verb} {resource}")));
         }
-        if role.contains("webhook") && !verbs.is_subset(&reading) {
-            wrong("the webhook writes");
-        }
-        if (resources.contains("secrets") || resources.contains("configmaps")) && !(role.starts_with("Role ") && named)
-        {
-            wrong("reads Secrets or ConfigMaps that are not named");
-        }
-        let writes = verbs.difference(&reading).copied().collect::<BTreeSet<_>>();
-        let events = resources == BTreeSet::from(["events"]) && writes == BTreeSet::from(["create", "patch"]);
-        if !writes.is_empty() && !named && !events {
-            wrong("writes what is not named");
-        }
-        if !writes.is_disjoint(&BTreeSet::from(["create", "delete", "deletecollection"])) && !events {
-            wrong("creates or deletes");
-        }
+        assert_eq!(unnamed_writes(&objects), wanted, "{values}");
     }
-    none(&problems, "rules give more than they must");
+}
+
+/// The rules of the ClusterRole of that name which only let read, and name no object.
+fn reads<'a>(objects: &'a [Value], role: &str) -> Vec<&'a Value> {
+    let rules = only_named(objects, "ClusterRole", role)["rules"].as_array().unwrap();
+    let reads = |rule: &&Value| !rule["resourceNames"].is_array() && strings(&rule["verbs"]).contains("get");
+    rules.iter().filter(reads).collect()
+}
+
+#[test]
+fn webhook_and_controller_judge_over_the_same_reads() {
+    if !available() {
+        return;
+    }
+    let values = json!({ "config": { "backend": { "adapterConfigMap": "monitoring/prometheus-adapter" } } });
+    let objects = rendered(&values);
+    let (webhook, mut controller) = (reads(&objects, "scalegate-webhook"), reads(&objects, "scalegate-controller"));
+    // The scheduler's words about pods, which no verdict rests on.
+    controller.retain(|rule| rule["resources"] != json!(["events"]));
+    assert_eq!(webhook, controller);
+    let binding = only_named(&objects, "RoleBinding", "scalegate-adapter");
+    let accounts: Vec<&str> =
+        binding["subjects"].as_array().unwrap().iter().filter_map(|it| it["name"].as_str()).collect();
+    assert_eq!(accounts, ["scalegate-webhook", "scalegate-controller"]);
+    let of = |name: &str| {
+        let container = &deployments_named(&objects, name)["spec"]["template"]["spec"]["containers"][0];
+        let argument = strings(&container["args"]).into_iter().find(|text| text.starts_with("--config="));
+        (argument.map(str::to_owned), container["volumeMounts"][0].clone())
+    };
+    assert_eq!(of("scalegate-webhook"), of("scalegate-controller"), "one Configuration for both");
+}
+
+#[test]
+fn where_somebody_else_makes_the_certificates_the_controller_has_nothing_to_do_with_them() {
+    if !available() {
+        return;
+    }
+    for values in [files(), json!({ "certificates": { "mode": "cert-manager" } })] {
+        let objects = rendered(&values);
+        let arguments = strings(
+            &deployments_named(&objects, "scalegate-controller")["spec"]["template"]["spec"]["containers"][0]["args"],
+        );
+        assert!(arguments.contains("--no-certificates"), "{arguments:?}");
+        let names_one = |flag: &&str| flag.starts_with("--tls-secret") || flag.starts_with("--ca-secret");
+        assert!(!arguments.iter().any(|flag| names_one(&flag)), "{arguments:?}");
+        for (role, rule) in grants(&objects).into_iter().filter(|(role, _)| role.contains("controller")) {
+            let resources = strings(&rule["resources"]);
+            for kind in ["secrets", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {
+                assert!(!resources.contains(kind), "{values}: {role}: {rule}");
+            }
+        }
+        only_named(&objects, "Lease", "scalegate");
+        let egress = &only_named(&objects, "NetworkPolicy", "scalegate-controller")["spec"]["egress"];
+        assert_eq!(egress.as_array().unwrap().len(), 2, "the API server and DNS: {egress}");
+
+        let mut without = values.clone();
+        without["controller"] = json!({ "enabled": false });
+        let of_the_controller: Vec<String> = rendered(&without)
+            .iter()
+            .filter(|object| object["metadata"]["name"] == "scalegate-controller" || object["kind"] == "Lease")
+            .map(|object| object["kind"].to_string())
+            .collect();
+        none(&of_the_controller, "objects are left of a controller that is switched off");
+    }
 }
 
 #[test]

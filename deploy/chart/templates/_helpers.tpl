@@ -92,3 +92,58 @@ affinity:
     cidr: {{ . }}
 {{- end }}
 {{- end }}
+
+{{/* The Deployments that there are: a list in YAML. Without a controller nothing would fill in self-managed certificates. */}}
+{{- define "scalegate.components" -}}
+{{- if .Values.controller.enabled -}}
+[webhook, controller]
+{{- else if eq .Values.certificates.mode "self-managed" -}}
+{{- fail "controller.enabled must be true when certificates.mode is self-managed: the controller makes the certificates" -}}
+{{- else -}}
+[webhook]
+{{- end -}}
+{{- end -}}
+
+{{/* What a verdict rests on: webhook and controller read the same, so that they decide alike. */}}
+{{- define "scalegate.readRules" -}}
+- apiGroups: [""]
+  resources: [namespaces, nodes, resourcequotas, services]
+  verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [deployments, statefulsets]
+  verbs: [get, list, watch]
+- apiGroups: [leaderworkerset.x-k8s.io]
+  resources: [leaderworkersets]
+  verbs: [get, list, watch]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, watch]
+- apiGroups: [autoscaling.gke.io]
+  resources: [multidimpodautoscalers, autoscalingmetrics]
+  verbs: [get, list, watch]
+- apiGroups: [monitoring.googleapis.com]
+  resources: [podmonitorings, clusterpodmonitorings, rules, clusterrules, globalrules]
+  verbs: [get, list, watch]
+- apiGroups: [monitoring.coreos.com]
+  resources: [podmonitors, servicemonitors, prometheusrules]
+  verbs: [get, list, watch]
+- apiGroups: [karpenter.sh]
+  resources: [nodepools]
+  verbs: [get, list, watch]
+- apiGroups: [cloud.google.com]
+  resources: [computeclasses]
+  verbs: [get, list, watch]
+- apiGroups: [resource.k8s.io]
+  resources: [deviceclasses, resourceslices]
+  verbs: [get, list, watch]
+- apiGroups: [apiregistration.k8s.io]
+  resources: [apiservices]
+  verbs: [get, list, watch]
+# Whether anybody serves the metrics that autoscalers name. The values that come with the answer are thrown away.
+- apiGroups: [custom.metrics.k8s.io, external.metrics.k8s.io]
+  resources: ["*"]
+  verbs: [get, list]
+{{- end -}}
