@@ -29,7 +29,7 @@ pub struct Installation<'a> {
     pub chart: Installed<'a>,
     pub balancer: Balancer,
     pub replicas: Vec<Scalegate>,
-    /// Where certificates are self-managed.
+    /// Where the chart has one.
     pub controller: Option<Scalegate>,
 }
 
@@ -49,8 +49,16 @@ impl<'a> Installation<'a> {
     }
 
     /// Installs the chart with certificates that the harness issues (`certificates.mode: files`) and `more` values, and
-    /// waits until that many replicas are called.
+    /// waits until that many replicas are called. There is no controller, so that a label brings no objects.
     pub fn start(cluster: &'a ControlPlane, more: &Value, replicas: usize) -> Self {
+        let mut values = json!({"controller": {"enabled": false}});
+        merge(&mut values, more);
+        Self::start_with_controller(cluster, &values, replicas)
+    }
+
+    /// As [`Installation::start`], with the controller that the chart has by default; it writes what a label brings, and
+    /// does not rotate certificates.
+    pub fn start_with_controller(cluster: &'a ControlPlane, more: &Value, replicas: usize) -> Self {
         let ca = DevCa::generate("scalegate test CA", Duration::from_secs(86_400)).expect("an authority");
         let issued = ca.issue(&[&format!("{RELEASE}.{NAMESPACE}.svc")]).expect("a certificate");
         create_namespace(cluster);
@@ -87,19 +95,22 @@ impl<'a> Installation<'a> {
         let launch = || chart.launch(&format!("{RELEASE}-webhook")).start_unready();
         // They wait for the controller's certificate.
         let mut replicas: Vec<Scalegate> = (0..replicas).map(|_| launch()).collect();
-        let controller = has_controller.then(|| controller_launch(&chart, &replicas).start_unready());
+        let mut controller = has_controller.then(|| controller_launch(&chart, &replicas).start_unready());
         for replica in &mut replicas {
             replica.wait_ready();
             replica.join(&balancer);
         }
         balancer.wait_ready(replicas.len(), PATIENCE);
         wait_until_called(cluster);
+        if let Some(controller) = &mut controller {
+            controller.wait_ready();
+        }
         Self { cluster, chart, balancer, replicas, controller }
     }
 
-    /// Gives every replica another Configuration, as a kubelet changes the ConfigMap that is mounted, and waits until each
+    /// Gives every replica, and the controller, another Configuration, as a kubelet changes the ConfigMap that is mounted, and waits until each
     /// has taken or refused it. `config` is as the value of the chart. A replica looks every `--config-poll`, so tests set
-    /// `webhook.extraArgs` to `["--config-poll=100ms"]`.
+    /// `webhook.extraArgs` (and `controller.extraArgs`) to `["--config-poll=100ms"]`.
     pub fn configure(&self, config: &Value) {
         let mut document = json!({"apiVersion": "scalegate.dev/v1alpha1", "kind": "Configuration"});
         merge(&mut document, config);
@@ -113,7 +124,7 @@ impl<'a> Installation<'a> {
             let of = |result| metrics.sum("scalegate_configuration_reloads_total", &[("result", result)]);
             of("applied") + of("refused")
         };
-        for replica in &self.replicas {
+        for replica in self.replicas.iter().chain(&self.controller) {
             let file = Path::new(replica.flag("--config").expect("it has a configuration"));
             let name = file.file_name().expect("a name").to_string_lossy().into_owned();
             if fs::read_to_string(file).is_ok_and(|before| before == text) {
@@ -136,9 +147,14 @@ impl<'a> Installation<'a> {
     }
 }
 
-/// Kubernetes refuses loopback in EndpointSlices, so a flag says where replicas are.
+/// Kubernetes refuses loopback in EndpointSlices, so a flag says where replicas are to the controller that rotates.
 fn controller_launch(chart: &Installed<'_>, replicas: &[Scalegate]) -> Launch {
-    let launch = chart.launch(&format!("{RELEASE}-controller"));
+    let name = format!("{RELEASE}-controller");
+    let launch = chart.launch(&name);
+    let arguments = &chart.object("Deployment", &name)["spec"]["template"]["spec"]["containers"][0]["args"];
+    if arguments.as_array().is_some_and(|arguments| arguments.iter().any(|flag| flag == "--no-certificates")) {
+        return launch;
+    }
     replicas.iter().fold(launch, |launch, replica| launch.args([format!("--endpoint={}", replica.address())]))
 }
 
