@@ -125,6 +125,19 @@ impl Document {
         self.lines.line_column(&self.source.text, offset)
     }
 
+    /// Where a line and column of the decoded text of `field`, both from 1, stand in the source, up to the end of that line.
+    /// `None` when the field holds no text.
+    pub fn block_place(&self, field: &str, line: usize, column: usize) -> Option<Span> {
+        let found = self.positions.find(self.root, &self.value, field);
+        let text = found.value.as_str().filter(|_| found.exact)?;
+        let above: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+        let content = text.get(above..)?.lines().next().unwrap_or_default();
+        let within = content.char_indices().nth(column.saturating_sub(1)).map_or(content.len(), |(at, _)| at);
+        let start = self.block_offset(field, above.saturating_add(within))?;
+        let end = self.block_offset(field, above.saturating_add(content.trim_end().len()))?;
+        Some(Span { start, end: end.max(start) })
+    }
+
     /// The byte of the source from which byte `inner_byte` of the decoded text of `field` was read. For text embedded
     /// in a ConfigMap; works for block scalars, quoted and plain text, and JSON strings. `None` when the field holds
     /// no text. An offset behind the text gives the end of the field.

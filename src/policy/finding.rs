@@ -63,6 +63,10 @@ pub struct Finding {
     pub message: String,
     /// What to write instead.
     pub hint: Option<String>,
+    /// Line and column, from 1, inside the text that `field` holds (the file in a ConfigMap); the report turns it into a place
+    /// of the outer file. Not printed.
+    #[serde(skip)]
+    pub inside: Option<(usize, usize)>,
     /// The value at fault (metric name, target, scale target): with the rule it identifies the fault across an update,
     /// whatever its index. Not printed.
     #[serde(skip)]
@@ -102,6 +106,7 @@ impl Finding {
             column: None,
             message,
             hint: None,
+            inside: None,
             value,
         }
     }
@@ -133,6 +138,12 @@ impl Finding {
             Severity::Note => self,
             _ => Self { severity: Severity::Warn, certainty: Certainty::Unknown, ..self },
         }
+    }
+
+    /// Says where in the text that the field holds: line and column from 1.
+    #[must_use]
+    pub fn inside(self, place: Option<(usize, usize)>) -> Self {
+        Self { inside: place, ..self }
     }
 
     /// Adds what to write instead.

@@ -95,7 +95,8 @@ impl Located {
         let Some(document) = document else { return Self { finding, place: None } };
         let span = document.at(&finding.field).unwrap_or(document.span);
         let at_key = if finding.rule == "unknown-field" { document.key_at(&finding.field) } else { None };
-        let span = at_key.or_else(|| key_of_block(document, &finding.field, span)).unwrap_or(span);
+        let inside = finding.inside.and_then(|(line, column)| document.block_place(&finding.field, line, column));
+        let span = inside.or(at_key).or_else(|| key_of_block(document, &finding.field, span)).unwrap_or(span);
         let (line, column) = document.line_column(span.start);
         let finding =
             Finding { file: Some(document.source.name.clone()), line: Some(line), column: Some(column), ..finding };
@@ -159,6 +160,21 @@ mod tests {
     fn a_field_that_is_missing_is_shown_at_the_key_above_it() {
         assert_eq!(line_column("spec.a.missing.too"), (Some(4), Some(3)));
         assert_eq!(line_column("spec.a[x.y/z]"), (Some(4), Some(3)));
+    }
+
+    #[test]
+    fn a_line_of_a_text_is_shown_in_the_file_that_holds_it() {
+        let text = "kind: ConfigMap\ndata:\n  config.yaml: |\n    rules:\n    - a: é\n      b: wrong\n";
+        let file = crate::manifest::read("a.yaml", text.as_bytes());
+        let place = |line, column| {
+            let finding = Finding::deny("data[config.yaml]", "", "wrong").inside(Some((line, column)));
+            let located = Located::new(finding, file.documents.first());
+            let span = located.place.and_then(|place| place.span).unwrap();
+            (located.finding.line, located.finding.column, &text[span.start..span.end])
+        };
+        assert_eq!(place(3, 6), (Some(6), Some(10), "wrong"));
+        assert_eq!(place(2, 1), (Some(5), Some(5), "- a: é"));
+        assert_eq!(place(99, 99).0, Some(7), "behind the text is its end");
     }
 
     #[test]
