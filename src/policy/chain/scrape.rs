@@ -88,6 +88,20 @@ pub fn objects(view: &ClusterView) -> impl Iterator<Item = &Entry> {
     KINDS.into_iter().flat_map(|(group, kind)| view.of_kind(group, kind)).map(|(_, entry)| entry)
 }
 
+/// The port that an endpoint of a PodMonitor scrapes, when it is a number: `portNumber`, or the one in the address that its
+/// relabelling writes.
+pub fn number(endpoint: &Endpoint) -> Option<i64> {
+    endpoint.port_number.or_else(|| addresses(&endpoint.relabelings).find_map(|port| port.parse().ok()))
+}
+
+/// The ports in the addresses that relabelling writes.
+fn addresses(relabelings: &[RelabelRule]) -> impl Iterator<Item = &str> {
+    relabelings
+        .iter()
+        .filter(|rule| rule.target_label.as_deref() == Some("__address__"))
+        .filter_map(|rule| Some(rule.replacement.as_deref()?.rsplit_once(':')?.1))
+}
+
 /// What is to be scraped.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -199,16 +213,12 @@ impl Place<'_> {
 
     /// An endpoint that names no port takes every declared one, or the address that relabelling writes.
     fn every_port(&self, relabelings: &[RelabelRule]) -> Coverage {
-        let mut addresses = relabelings
-            .iter()
-            .filter(|rule| rule.target_label.as_deref() == Some("__address__"))
-            .filter_map(|rule| rule.replacement.as_deref()?.rsplit_once(':'))
-            .peekable();
+        let mut addresses = addresses(relabelings).peekable();
         if addresses.peek().is_none() {
             return if self.declares(None) { Coverage::Certain } else { Coverage::No };
         }
         let number = self.port.to_string();
-        if addresses.any(|(_, port)| port == number) { Coverage::Perhaps } else { Coverage::No }
+        if addresses.any(|port| port == number) { Coverage::Perhaps } else { Coverage::No }
     }
 
     fn of_operator(&self, endpoint: &Endpoint) -> Coverage {

@@ -184,7 +184,7 @@ fn plan(workload: &Workload, settings: &Settings, configuration: &Configuration)
         }
     }
     if let (Some(port), BackendKind::PrometheusOperator) = (scrape, backend)
-        && !serving.declared_ports.contains(&port)
+        && !pod_monitor::reaches(workload, &serving, port)
     {
         notes.push(format!(
             "declare containerPort {port} on the container: the Prometheus Operator keeps only targets whose pods \

@@ -6,7 +6,7 @@ use crate::policy::configuration::Backend;
 use crate::policy::engine::Version;
 use crate::policy::objects::{Object, SelectorRequirement, WorkloadKind};
 use crate::policy::settings::{self, LABEL, PREFIX, Wish};
-use crate::policy::workload::{Port, Reading};
+use crate::policy::workload::{DeclaredPort, Port, Reading};
 
 fn settings_of(workload: &Workload, configuration: &Configuration) -> Settings {
     match settings::read(&workload.metadata, configuration).wish {
@@ -220,11 +220,39 @@ fn prometheus_operator_gets_a_pod_monitor_and_names_without_colons() {
         monitor["spec"],
         json!({
             "selector": { "matchLabels": { "app": "gemma-server" } },
-            "podMetricsEndpoints": [{ "portNumber": 8081, "path": "/stats", "interval": "60s" }],
+            "podMetricsEndpoints": [{
+                "relabelings": [
+                    { "action": "keep", "sourceLabels": ["__meta_kubernetes_pod_container_name"], "regex": "inference-server" },
+                    {
+                        "action": "replace", "sourceLabels": ["__meta_kubernetes_pod_ip"], "regex": "([^:]+)",
+                        "targetLabel": "__address__", "replacement": "$1:8081",
+                    },
+                    {
+                        "action": "replace", "sourceLabels": ["__meta_kubernetes_pod_ip"], "regex": "(.+:.+)",
+                        "targetLabel": "__address__", "replacement": "[$1]:8081",
+                    },
+                ],
+                "path": "/stats", "interval": "60s",
+            }],
         })
     );
-    assert!(rendered.notes[0].contains("containerPort 8081"));
+    assert_eq!(rendered.notes, [""; 0], "no port is declared, and none needs to be");
     assert!(hpa_of(&rendered)["metadata"]["labels"].get("release").is_none());
+}
+
+#[test]
+fn a_declared_port_is_a_number_and_without_a_container_the_owner_must_declare_it() {
+    let mut workload = labelled("server-metrics", &[]);
+    server_mut(&mut workload).declared_ports =
+        vec![DeclaredPort { name: None, number: 8081, path: "spec.template.spec.containers[0].ports[0]".to_owned() }];
+    let endpoint = |rendered: &Rendered| rendered.objects[0]["spec"]["podMetricsEndpoints"][0].clone();
+    let rendered = rendered_with(&workload, &operator()).unwrap();
+    assert_eq!(endpoint(&rendered), json!({ "portNumber": 8081, "path": "/metrics", "interval": "15s" }));
+    let mut untold = labelled("server-metrics", &[("engine", "vllm"), ("metrics-port", "8081")]);
+    untold.server = Reading::None { reason: String::new() };
+    let rendered = rendered_with(&untold, &operator()).unwrap();
+    assert_eq!(endpoint(&rendered)["portNumber"], 8081);
+    assert!(rendered.notes[0].contains("containerPort 8081"), "{:?}", rendered.notes);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn scrapes(other: &Object, ours: &Object, workload: &Workload, view: &ClusterVie
         }
         (Object::OperatorMonitor(_), Object::OperatorMonitor(ours)) => {
             let Some(endpoint) = ours.spec.pod_metrics_endpoints.first() else { return false };
-            let Some(port) = endpoint.port_number else { return false };
+            let Some(port) = scrape::number(endpoint) else { return false };
             (port, &endpoint.path)
         }
         // Two collectors, whose series one adapter never adds up.
