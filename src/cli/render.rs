@@ -31,7 +31,8 @@ pub enum Brought {
     Objects {
         /// The objects.
         rendered: Rendered,
-        /// The rules that prometheus-adapter needs to serve the HPA's metrics; empty on other backends.
+        /// The rules that prometheus-adapter needs to serve the HPA's metrics and does not have, as far as is known; empty on
+        /// other backends.
         adapter_rules: Vec<Value>,
         /// Whether the controller would apply them: neither `paused` nor `generate: "false"` stands in the way.
         applied: bool,
@@ -100,9 +101,10 @@ pub fn bring(subject: &Subject, view: &ClusterView) -> Brought {
     match render::render(&facts.workload, settings, configuration, &taken) {
         Ok(mut rendered) => {
             render::withhold(&mut rendered, &facts.workload, view, configuration);
+            rendered.notes.extend(render::missing_adapter_rule(&facts.workload, settings, configuration, view));
             Brought::Objects {
                 rendered,
-                adapter_rules: render::adapter_rules(&facts.workload, settings, configuration),
+                adapter_rules: render::lacking_adapter_rules(&facts.workload, settings, configuration, view),
                 applied: settings.generate && !settings.paused,
             }
         }

@@ -6,8 +6,8 @@ use super::configuration::{Configuration, Scope};
 use super::engine::{self, Resolved};
 use super::finding::ObjectRef;
 use super::objects::{
-    CrossReference, Hpa, LabelSelector, MetricSpec, MetricTarget, Object, ScaledObject, TypeMeta, WorkloadKind,
-    WorkloadObject,
+    ConfigMap, CrossReference, Hpa, LabelSelector, MetricSpec, MetricTarget, Object, ScaledObject, TypeMeta,
+    WorkloadKind, WorkloadObject,
 };
 use super::settings;
 use super::view::{ClusterView, Entry, may_be_same};
@@ -135,6 +135,24 @@ pub struct WorkloadFacts<'a> {
     pub old: Option<&'a WorkloadObject>,
     /// As [`HpaFacts::order`].
     pub order: Option<u64>,
+}
+
+/// A scrape object under judgement: PodMonitoring, ClusterPodMonitoring, PodMonitor or ServiceMonitor.
+pub struct ScrapeFacts<'a> {
+    /// The reference for findings.
+    pub object: ObjectRef,
+    /// As it was written.
+    pub written: &'a Object,
+    /// As [`HpaFacts::order`].
+    pub order: Option<u64>,
+}
+
+/// A ConfigMap with prometheus-adapter's configuration under judgement.
+pub struct AdapterFacts<'a> {
+    /// The reference for findings.
+    pub object: ObjectRef,
+    /// The ConfigMap.
+    pub config_map: &'a ConfigMap,
 }
 
 /// A document of a file under judgement, before it is an object.

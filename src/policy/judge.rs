@@ -1,8 +1,12 @@
 //! The one entry for webhook, controller and reviewer: an object and a view in, a decision out.
 
+use super::chain::adapter_rule;
 use super::decision::{Decision, decide};
-use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, Stage, WorkloadFacts};
-use super::finding::Finding;
+
+use super::facts::{
+    AdapterFacts, Context, DocumentFacts, HpaFacts, ScaledObjectFacts, ScrapeFacts, Stage, WorkloadFacts,
+};
+use super::finding::{Finding, ObjectRef};
 use super::objects::{Hpa, Object, ObjectMeta, ScaledObject, TypeMeta, WorkloadObject};
 use super::rules::{ALL, Rule};
 use super::view::ClusterView;
@@ -80,6 +84,13 @@ fn findings(of: &TypeMeta, object: &Object, old: Option<&Object>, order: Option<
             };
             of_workload(of, workload, old, order, context)
         }
+        Object::PodMonitoring(_) | Object::OperatorMonitor(_) => of_scrape_object(
+            &ScrapeFacts { object: ObjectRef::new(of, object.metadata()), written: object, order },
+            context,
+        ),
+        Object::ConfigMap(config_map) if adapter_rule::is_adapter_configuration(config_map) => {
+            of_adapter(&AdapterFacts { object: ObjectRef::new(of, &config_map.metadata), config_map }, context)
+        }
         _ => Said::new(),
     }
 }
@@ -132,12 +143,34 @@ fn asked_of(facts: &WorkloadFacts<'_>, context: &Context<'_>) -> Said {
     said
 }
 
+/// Scrape objects and adapter configurations are not registered at the webhook; their rules decide for themselves what is in
+/// scope, since that takes what they scrape and serve.
+fn of_scrape_object(facts: &ScrapeFacts<'_>, context: &Context<'_>) -> Said {
+    let mut said = Said::new();
+    for rule in asked(context) {
+        if let Some(check) = rule.checks.scrape_object {
+            collect(&mut said, rule, &facts.object, check(facts, context));
+        }
+    }
+    said
+}
+
+fn of_adapter(facts: &AdapterFacts<'_>, context: &Context<'_>) -> Said {
+    let mut said = Said::new();
+    for rule in asked(context) {
+        if let Some(check) = rule.checks.adapter {
+            collect(&mut said, rule, &facts.object, check(facts, context));
+        }
+    }
+    said
+}
+
 fn asked(context: &Context<'_>) -> impl Iterator<Item = &'static Rule> + use<> {
     let review = context.stage == Stage::Review;
     ALL.iter().copied().filter(move |rule| review || rule.at_admission)
 }
 
-fn collect(said: &mut Said, rule: &'static Rule, object: &super::finding::ObjectRef, findings: Vec<Finding>) {
+fn collect(said: &mut Said, rule: &'static Rule, object: &ObjectRef, findings: Vec<Finding>) {
     said.extend(
         findings
             .into_iter()

@@ -7,7 +7,7 @@ use scalegate::policy::rules::{self, Rule};
 use crate::support::{Case, findings, none, world_over};
 
 /// The rules that there are, in the order of their table. A new one is added here too, so that none goes missing unseen.
-const RULES: [&str; 27] = [
+const RULES: [&str; 29] = [
     "metric-exists",
     "metric-removed",
     "metric-kind",
@@ -31,6 +31,8 @@ const RULES: [&str; 27] = [
     "up-only-metric",
     "cpu-only",
     "external-unscoped",
+    "double-scrape",
+    "adapter-rules",
     "invalid-document",
     "unknown-field",
     "duplicate-object",

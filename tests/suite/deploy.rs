@@ -1,5 +1,5 @@
 //! `deploy/`: the walkthrough is admitted and annotated, and each broken folder is refused by the rule that it is named
-//! after and by no other.
+//! after and by no other: those of `deploy/broken` at admission, those of `deploy/broken-chain` in a review.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use scalegate::cli::{Answer, Bench, World};
 use scalegate::policy::configuration::Level;
 use scalegate::policy::rules;
 
-use crate::support::{base_name, findings, folders, none, repository, run, world_of};
+use crate::support::{base_name, denying, findings, folders, none, repository, run, world_of};
 
 fn asked(worlds: &[&World]) -> Vec<Vec<Answer>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -90,6 +90,33 @@ fn every_rule_that_refuses_at_admission_has_a_broken_folder() {
     let refusing: BTreeSet<&str> =
         rules::ALL.iter().filter(|rule| rule.at_admission && rule.default == Level::Deny).map(|rule| rule.id).collect();
     let folders = folders(&repository("deploy/broken"));
+    let there: BTreeSet<&str> = folders.iter().map(|folder| base_name(folder)).collect();
+    assert_eq!(refusing, there);
+}
+
+/// What a review refuses and the webhook is not asked about: the links of the chain.
+#[test]
+fn each_broken_chain_is_refused_by_its_rule_and_no_other_in_a_review() {
+    let mut problems = Vec::new();
+    for folder in folders(&repository("deploy/broken-chain")) {
+        let findings = findings(&world_of(std::slice::from_ref(&folder)));
+        let rule = base_name(&folder);
+        if denying(&findings) != BTreeSet::from([rule]) || rules::find(rule).is_none_or(|rule| rule.at_admission) {
+            problems.push(format!("{}: {findings:#?}", folder.display()));
+        }
+    }
+    none(&problems, "folders are not refused by their rule alone");
+}
+
+#[test]
+fn every_rule_that_refuses_links_of_the_chain_has_a_broken_folder() {
+    let refusing: BTreeSet<&str> = rules::ALL
+        .iter()
+        .filter(|rule| !rule.at_admission && rule.default == Level::Deny)
+        .filter(|rule| rule.checks.scrape_object.is_some() || rule.checks.adapter.is_some())
+        .map(|rule| rule.id)
+        .collect();
+    let folders = folders(&repository("deploy/broken-chain"));
     let there: BTreeSet<&str> = folders.iter().map(|folder| base_name(folder)).collect();
     assert_eq!(refusing, there);
 }

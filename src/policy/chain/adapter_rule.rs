@@ -3,8 +3,11 @@
 //! The adapter computes a name as `as`, expanded with the groups of `matches` in the series' name (`pkg/naming/metric_namer.go`
 //! of kubernetes-sigs/prometheus-adapter); `matches` is `.*` when unset, and `as` is then `$0`, or `$1` beside one group.
 
+use std::collections::BTreeMap;
+
 use regex::Regex;
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
 use super::super::engine::MetricKind;
 use super::super::finding::ObjectRef;
@@ -43,10 +46,24 @@ struct AdapterConfiguration {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct AdapterRule {
-    series_query: Option<String>,
+    series_query: Option<Spanned<String>>,
     series_filters: Option<Vec<SeriesFilter>>,
+    resources: Option<Resources>,
     name: Option<NameRule>,
-    metrics_query: Option<String>,
+    metrics_query: Option<Spanned<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    template: Option<String>,
+    overrides: Option<BTreeMap<String, Resource>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resource {
+    resource: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,9 +76,41 @@ struct SeriesFilter {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NameRule {
-    matches: Option<String>,
+    matches: Option<Spanned<String>>,
     #[serde(rename = "as")]
-    to: Option<String>,
+    to: Option<Spanned<String>>,
+}
+
+/// One rule of a configuration that can be read, and where its parts stand.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The key of the ConfigMap's data.
+    pub key: String,
+    /// Which of the adapter's APIs it serves.
+    pub by: MakerKind,
+    /// The rule's path in the value, as in `rules[0]`.
+    pub path: String,
+    /// The one series that `seriesQuery` names; `None` when it takes several.
+    pub series: Option<String>,
+    /// The name in the metrics API where that is one: of [`Listed::series`], or a fixed one for all. `None` also when
+    /// `name.matches` or a filter does not take the series.
+    pub made: Option<String>,
+    /// `name.as`, when it is a fixed name.
+    pub fixed: Option<String>,
+    /// Why `series` gets no name, as a clause.
+    pub refused: Option<&'static str>,
+    /// `resources` ties the series to pods, without which no metric of pods is served.
+    pub of_pods: bool,
+    /// Why `metricsQuery` cannot be read as PromQL once its template is written out.
+    pub query_fault: Option<String>,
+    /// Where `seriesQuery` stands in the value: line and column from 1.
+    pub at: Option<(usize, usize)>,
+    /// Where `name.as` stands, or else as `at`.
+    pub as_at: Option<(usize, usize)>,
+    /// Where `name.matches` stands, or else as `at`.
+    pub matches_at: Option<(usize, usize)>,
+    /// Where `metricsQuery` stands, or else as `at`.
+    pub query_at: Option<(usize, usize)>,
 }
 
 /// The first value of a ConfigMap that evidently is an adapter configuration but cannot be read.
@@ -72,6 +121,12 @@ pub fn fault(config_map: &ConfigMap) -> Option<Fault> {
 /// Whether a ConfigMap holds an adapter configuration, readable or not.
 pub fn is_adapter_configuration(config_map: &ConfigMap) -> bool {
     config_map.data.iter().any(|(key, value)| !matches!(Reading::of(key, value), Ok(None)))
+}
+
+/// The rules of a ConfigMap's values that can be read, in order.
+pub fn rules(config_map: &ConfigMap) -> Vec<Listed> {
+    let values = config_map.data.iter().filter_map(|(key, value)| Some((key, Reading::of(key, value).ok()??)));
+    values.flat_map(|(key, reading)| reading.rules.iter().map(|rule| rule.listed(key)).collect::<Vec<_>>()).collect()
 }
 
 /// What the adapter serves by a ConfigMap's rules.
@@ -102,6 +157,10 @@ struct Namer {
     matches: Regex,
     to: String,
     metrics_query: Option<String>,
+    of_pods: bool,
+    path: String,
+    /// Of `seriesQuery`, `name.as`, `name.matches` and `metricsQuery`.
+    places: [Option<(usize, usize)>; 4],
 }
 
 /// Why a rule gives no names: the field and what is wrong with it.
@@ -167,14 +226,24 @@ impl Reading {
             [("rules", MakerKind::AdapterRule, rules), ("externalRules", MakerKind::ExternalAdapterRule, external)]
         {
             for (index, rule) in rules.into_iter().enumerate() {
-                namers.push(
-                    Namer::of(rule, by)
-                        .map_err(|Unusable { field, proven }| fault(format!("{list}[{index}].{field}"), proven))?,
-                );
+                let path = format!("{list}[{index}]");
+                let place = rule.series_query.as_ref().and_then(place);
+                let namer = Namer::of(rule, by, &path).map_err(|Unusable { field, proven }| Fault {
+                    line: place.map(|(line, _)| line),
+                    column: place.map(|(_, column)| column),
+                    ..fault(format!("{path}.{field}"), proven)
+                })?;
+                namers.push(namer);
             }
         }
         Ok(Some(Self { rules: namers }))
     }
+}
+
+/// Line and column of a value, from 1, when they are known.
+fn place(text: &Spanned<String>) -> Option<(usize, usize)> {
+    let number = |number: u64| usize::try_from(number).ok().filter(|number| *number > 0);
+    Some((number(text.defined.line())?, number(text.defined.column())?))
 }
 
 fn options() -> serde_saphyr::Options {
@@ -209,16 +278,29 @@ fn looks_like_rules(value: &str) -> bool {
     })
 }
 
+// === impl Resources ===
+
+impl Resources {
+    /// A template finds the resource in the label; an override names it, in the singular or the plural.
+    fn have_pods(&self) -> bool {
+        let template = self.template.as_ref().is_some_and(|template| !template.is_empty());
+        let mut overrides = self.overrides.iter().flatten();
+        template || overrides.any(|(_, of)| matches!(of.resource.as_deref(), Some("pod" | "pods")))
+    }
+}
+
 // === impl Namer ===
 
 impl Namer {
-    fn of(rule: AdapterRule, by: MakerKind) -> Result<Self, Unusable> {
+    fn of(rule: AdapterRule, by: MakerKind, path: &str) -> Result<Self, Unusable> {
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
         let name = rule.name.unwrap_or_default();
-        let matches = given(name.matches).unwrap_or_else(|| ".*".to_owned());
+        let places = [&rule.series_query, &name.to, &name.matches, &rule.metrics_query];
+        let places = places.map(|text| text.as_ref().and_then(place));
+        let matches = given(name.matches.map(|text| text.value)).unwrap_or_else(|| ".*".to_owned());
         let matches = pattern::compile(&matches)
             .ok_or(Unusable::expression("name.matches is not a regular expression that can be read"))?;
-        let to = match (given(name.to), matches.captures_len()) {
+        let to = match (given(name.to.map(|text| text.value)), matches.captures_len()) {
             (Some(to), _) => to,
             (None, 1) => "$0".to_owned(),
             (None, 2) => "$1".to_owned(),
@@ -239,9 +321,48 @@ impl Namer {
         }
         let selector = rule
             .series_query
-            .and_then(|query| promql::parse(&query).ok())
+            .and_then(|query| promql::parse(&query.value).ok())
             .and_then(|query| query.series.into_iter().next());
-        Ok(Self { by, selector, filters, matches, to, metrics_query: rule.metrics_query })
+        let metrics_query = rule.metrics_query.map(|query| query.value);
+        let of_pods = rule.resources.as_ref().is_some_and(Resources::have_pods);
+        Ok(Self { by, selector, filters, matches, to, metrics_query, of_pods, path: path.to_owned(), places })
+    }
+
+    fn listed(&self, key: &str) -> Listed {
+        let series = self.selector.as_ref().and_then(|selector| selector.name.clone());
+        let fixed = (!pattern::has_reference(&self.to)).then(|| self.to.clone());
+        let (mut refused, mut made) = (None, fixed.clone().filter(|_| series.is_none()));
+        if let Some(series) = &series {
+            let name = pattern::expand(&self.matches, &self.to, series);
+            if !self.takes(series) {
+                refused = Some("seriesFilters does not take it");
+            } else if name.is_none() {
+                refused = Some("name.matches does not match it");
+            } else {
+                made = name;
+            }
+        }
+        let query_fault = self.metrics_query.as_deref().and_then(|query| {
+            let query =
+                promql::expand_adapter_template(query, series.as_deref().unwrap_or("vllm:num_requests_running"));
+            promql::parse(&query).err().map(|error| error.message)
+        });
+        let [at, as_at, matches_at, query_at] = self.places;
+        Listed {
+            key: key.to_owned(),
+            by: self.by,
+            path: self.path.clone(),
+            series,
+            made,
+            fixed,
+            refused,
+            of_pods: self.of_pods,
+            query_fault,
+            at,
+            as_at: as_at.or(at),
+            matches_at: matches_at.or(at),
+            query_at: query_at.or(at),
+        }
     }
 
     fn make(&self, object: &ObjectRef, makers: &mut Makers) {

@@ -25,7 +25,7 @@ mod tests;
 mod withhold;
 mod written;
 
-pub use adapter_rule::{adapter_rule, adapter_rules};
+pub use adapter_rule::{adapter_rule, adapter_rules, lacking_adapter_rules, missing_adapter_rule};
 pub use dcgm::{shared_gpu_objects, shared_gpu_objects_labelled};
 pub use metric::{metric_name, series_name};
 pub use names::{object_name, taken_in};

@@ -4,10 +4,12 @@
 //! passing case under `tests/cases/my-rule/`.
 
 mod accelerator_count;
+mod adapter_rules;
 mod api_version;
 mod autoscaler_conflict;
 pub(super) mod autoscalers;
 mod cpu_only;
+mod double_scrape;
 mod duplicate_object;
 mod engine_unsupported;
 mod external_metric_case;
@@ -39,7 +41,7 @@ pub(crate) mod testing;
 pub use autoscalers::reads_annotation;
 
 use super::configuration::Level;
-use super::facts::{Context, DocumentFacts, HpaFacts, ScaledObjectFacts, WorkloadFacts};
+use super::facts::{AdapterFacts, Context, DocumentFacts, HpaFacts, ScaledObjectFacts, ScrapeFacts, WorkloadFacts};
 use super::finding::Finding;
 
 /// A rule.
@@ -71,6 +73,10 @@ pub struct Checks {
     pub scaled_object: Option<fn(&ScaledObjectFacts<'_>, &Context<'_>) -> Vec<Finding>>,
     /// On workloads in scope.
     pub workload: Option<fn(&WorkloadFacts<'_>, &Context<'_>) -> Vec<Finding>>,
+    /// On scrape objects.
+    pub scrape_object: Option<fn(&ScrapeFacts<'_>, &Context<'_>) -> Vec<Finding>>,
+    /// On ConfigMaps with prometheus-adapter's configuration.
+    pub adapter: Option<fn(&AdapterFacts<'_>, &Context<'_>) -> Vec<Finding>>,
     /// On documents of files.
     pub document: Option<fn(&DocumentFacts, &Context<'_>) -> Vec<Finding>>,
 }
@@ -79,7 +85,8 @@ pub struct Checks {
 
 impl Checks {
     /// Looks at nothing; for `..Checks::NONE` in a static.
-    pub const NONE: Self = Self { hpa: None, scaled_object: None, workload: None, document: None };
+    pub const NONE: Self =
+        Self { hpa: None, scaled_object: None, workload: None, scrape_object: None, adapter: None, document: None };
 
     /// The kinds of subject, for the table of rules.
     pub fn subjects(&self) -> Vec<&'static str> {
@@ -87,6 +94,8 @@ impl Checks {
             (self.hpa.is_some(), "HPA"),
             (self.scaled_object.is_some(), "ScaledObject"),
             (self.workload.is_some(), "workload"),
+            (self.scrape_object.is_some(), "scrape object"),
+            (self.adapter.is_some(), "adapter ConfigMap"),
             (self.document.is_some(), "file"),
         ];
         named.into_iter().filter(|(looks, _)| *looks).map(|(_, name)| name).collect()
@@ -118,6 +127,8 @@ pub static ALL: &[&Rule] = &[
     &up_only_metric::RULE,
     &cpu_only::RULE,
     &external_unscoped::RULE,
+    &double_scrape::RULE,
+    &adapter_rules::RULE,
     &invalid_document::RULE,
     &unknown_field::RULE,
     &duplicate_object::RULE,
