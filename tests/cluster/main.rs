@@ -14,6 +14,7 @@ mod behaviour;
 mod chart;
 mod control_plane;
 mod controller;
+mod definitions;
 mod deny_rules;
 mod operators;
 mod orders;

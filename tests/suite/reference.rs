@@ -22,6 +22,19 @@ pub fn documents(file: &str) -> Option<Vec<Value>> {
     Some(serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
 }
 
+/// The documents of a file in a Go module, which `go` downloads once; `None` without `go` or without the network.
+pub fn of_go_module(module: &str, file: &str) -> Option<Vec<Value>> {
+    let ran = std::process::Command::new("go").args(["mod", "download", "-json", module]).output();
+    let told: Option<Value> = ran.ok().and_then(|ran| serde_json::from_slice(&ran.stdout).ok());
+    let Some(folder) = told.as_ref().and_then(|told| told["Dir"].as_str()) else {
+        eprintln!("SKIPPED: `go mod download {module}` gives no folder, so {file} cannot be compared with");
+        return None;
+    };
+    let file = Path::new(folder).join(file);
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    Some(serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display())))
+}
+
 /// `shared` beside the repository, or beside one of the folders that it stands in.
 fn folder() -> Option<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
