@@ -12,6 +12,7 @@ pub mod decision;
 pub mod engine;
 pub mod facts;
 pub mod finding;
+pub mod health;
 pub mod inject;
 pub mod judge;
 pub mod objects;

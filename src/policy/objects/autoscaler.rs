@@ -8,8 +8,11 @@ use super::de::null_default;
 use super::object::{Source, typed};
 use super::{LabelSelector, ObjectMeta, Quantity, ReadError, TypeMeta};
 
+mod standing;
 mod v1;
 mod v2beta1;
+
+pub use standing::{Refusal, Standing};
 
 /// A HorizontalPodAutoscaler, whatever version wrote it, read in the form of `autoscaling/v2`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +60,9 @@ pub struct HpaStatus {
     /// Replicas when it last looked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_replicas: Option<i64>,
+    /// Whether it scales, as its conditions say.
+    #[serde(rename = "conditions", skip_serializing_if = "Standing::is_unknown")]
+    pub standing: Standing,
 }
 
 /// A reference to an object in the same namespace.

@@ -13,11 +13,13 @@ mod node;
 mod object;
 mod pod;
 mod quantity;
+mod targets;
 mod workload;
 
 pub use autoscaler::{
     Behavior, CrossReference, Hpa, HpaStatus, MetricIdentifier, MetricSpec, MetricTarget, MultidimPodAutoscaler,
-    NamedSource, ObjectSource, PodsSource, ResourceSource, ScaledObject, ScalingPolicy, ScalingRules, Trigger,
+    NamedSource, ObjectSource, PodsSource, Refusal, ResourceSource, ScaledObject, ScalingPolicy, ScalingRules,
+    Standing, Trigger,
 };
 pub use condition::{Condition, seconds};
 pub use meta::{LabelSelector, ObjectMeta, OwnerReference, SelectorRequirement, Written};
@@ -33,4 +35,5 @@ pub use pod::{
     PodTemplate, Probe, Resources, Toleration, Volume,
 };
 pub use quantity::{Quantity, QuantityError};
+pub use targets::{PodMonitoringStatus, Targets};
 pub use workload::{LwsTemplate, WorkloadKind, WorkloadObject, WorkloadStatus};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::de::null_default;
-use super::{IntOrString, LabelSelector, ObjectMeta};
+use super::{IntOrString, LabelSelector, ObjectMeta, PodMonitoringStatus};
 
 /// GMP's PodMonitoring, or ClusterPodMonitoring when `cluster` is set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct PodMonitoring {
     /// What it scrapes.
     #[serde(deserialize_with = "null_default")]
     pub spec: PodMonitoringSpec,
+    /// What its collectors found.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "PodMonitoringStatus::is_silent")]
+    pub status: PodMonitoringStatus,
 }
 
 /// `spec` of a PodMonitoring.
