@@ -1,7 +1,7 @@
 //! The links from the pods to the monitoring system: the scrape object, and what it says of its targets.
 
 use super::{Chain, Health, INVALID};
-use crate::policy::chain::scrape::{covers, objects};
+use crate::policy::chain::scrape::covers;
 use crate::policy::configuration::{BackendKind, Signal};
 use crate::policy::objects::{Object, Targets};
 use crate::policy::render::{self, is_ours};
@@ -67,6 +67,9 @@ impl Chain<'_> {
             if let Object::PodMonitoring(monitoring) = object {
                 told.extend(monitoring.status.targets.as_deref().map(|targets| (object, targets)));
             }
+            if is_ours(object.metadata(), self.workload) {
+                break;
+            }
         }
         if !covered {
             return Health::unknown("no scrape object covers its pods");
@@ -107,10 +110,26 @@ impl Chain<'_> {
         )
     }
 
-    /// The scrape objects in view that cover the pods.
+    /// The scrape objects in view that cover the pods: first what the workload owns, since there may be thousands of others.
     fn covering(&self, port: u16, path: &str) -> impl Iterator<Item = &Object> {
-        objects(self.view)
-            .map(|entry| &entry.object)
+        let namespace = self.workload.metadata.namespace.as_deref();
+        let owned = self.view.managed(self.workload.metadata.uid.as_deref().unwrap_or_default());
+        let beside = |group, kind| self.view.of_namespace(group, kind, namespace);
+        let far = self.view.of_kind("monitoring.googleapis.com", "ClusterPodMonitoring");
+        let operators = ["PodMonitor", "ServiceMonitor"].into_iter().flat_map(|kind| {
+            let of = self.view.of_kind("monitoring.coreos.com", kind);
+            of.filter(|(_, entry)| match &entry.object {
+                Object::OperatorMonitor(monitor) => monitor.spec.namespace_selector.reaches_others(),
+                _ => false,
+            })
+        });
+        owned
+            .chain(beside("monitoring.googleapis.com", "PodMonitoring"))
+            .chain(beside("monitoring.coreos.com", "PodMonitor"))
+            .chain(beside("monitoring.coreos.com", "ServiceMonitor"))
+            .chain(far)
+            .chain(operators)
+            .map(|(_, entry)| &entry.object)
             .filter(move |object| covers(object, self.workload, port, path, self.view))
     }
 
