@@ -53,12 +53,21 @@ impl<'a> Adapter<'a> {
     /// Starts it with these metrics (`tests/adapter/README.md` describes the document), and waits until it listens.
     pub fn start(cluster: &'a ControlPlane, mode: Mode, metrics: &Value) -> Self {
         let folder = process::folder("adapter");
-        let port = free_port();
         write(&folder, "metrics.yaml", &metrics.to_string());
+        Self::start_with(cluster, mode, folder, "--metrics=metrics.yaml")
+    }
+
+    /// Starts it over the Prometheus at that URL, and waits until it listens.
+    pub fn over_prometheus(cluster: &'a ControlPlane, mode: Mode, url: &str) -> Self {
+        Self::start_with(cluster, mode, process::folder("adapter"), &format!("--prometheus-url={url}"))
+    }
+
+    fn start_with(cluster: &'a ControlPlane, mode: Mode, folder: PathBuf, source: &str) -> Self {
+        let port = free_port();
         let mut command: Command = command(Binary::Adapter);
         command.args([format!("--mode={}", mode.name()), format!("--secure-port={port}")]);
         command.args(["--bind-address=127.0.0.1", "--cert-dir=certificates"]).current_dir(&folder);
-        command.args(["--metrics=metrics.yaml", "--faults=faults.txt"]);
+        command.args([source, "--faults=faults.txt"]);
         let kubeconfig = cluster.kubeconfig_path();
         for flag in ["lister", "authentication", "authorization"] {
             command.arg(format!("--{flag}-kubeconfig={}", kubeconfig.display()));

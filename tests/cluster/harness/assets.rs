@@ -1,5 +1,5 @@
 //! Where the control plane's binaries come from: `KUBEBUILDER_ASSETS`, else a build of `tests/control-plane/` into the
-//! user's cache. The metrics adapter of `tests/adapter/` is always built.
+//! user's cache. The metrics adapter of `tests/adapter/` and the demo's Prometheus are always built.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -25,9 +25,12 @@ pub enum Binary {
     Helm,
     /// The metrics adapter of the tests.
     Adapter,
+    /// The Prometheus of the demo. No test needs it.
+    Prometheus,
 }
 
 impl Binary {
+    /// What tests need.
     pub const ALL: [Self; 8] = [
         Self::Etcd,
         Self::Kubectl,
@@ -50,6 +53,7 @@ impl Binary {
             Self::Kwok => "kwok",
             Self::Helm => "helm",
             Self::Adapter => "adapter",
+            Self::Prometheus => "prometheus",
         }
     }
 
@@ -64,6 +68,7 @@ impl Binary {
             Self::Kwok => "sigs.k8s.io/kwok/cmd/kwok",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::Adapter => "./",
+            Self::Prometheus => "github.com/prometheus/prometheus/cmd/prometheus",
         }
     }
 
@@ -72,20 +77,29 @@ impl Binary {
         let folder = match self {
             Self::Helm => "tests/control-plane/helm",
             Self::Adapter => "tests/adapter",
+            Self::Prometheus => "tests/demo/prometheus",
             _ => "tests/control-plane",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
     }
 
+    /// Whether only our own build will do: nobody else's `adapter` serves, and the Prometheus of a distribution may be one
+    /// without discovery in Kubernetes.
+    fn is_always_built(self) -> bool {
+        matches!(self, Self::Adapter | Self::Prometheus)
+    }
+
     /// The folder of the cache in which it is built: a new one whenever what it is built from changes.
     fn cache(self) -> PathBuf {
-        let files: Vec<PathBuf> = if self == Self::Adapter {
-            sources(&self.module())
-        } else {
-            let modules = [Self::ApiServer, Self::Helm].map(Self::module);
-            modules.iter().flat_map(|module| ["go.mod", "go.sum"].map(|file| module.join(file))).collect()
+        let pinned = |module: PathBuf| ["go.mod", "go.sum"].map(|file| module.join(file));
+        let (topic, files): (_, Vec<PathBuf>) = match self {
+            Self::Adapter => ("adapter", sources(&self.module())),
+            Self::Prometheus => ("prometheus", pinned(self.module()).into()),
+            _ => {
+                let modules = [Self::ApiServer, Self::Helm].map(Self::module);
+                ("control-plane", modules.into_iter().flat_map(pinned).collect())
+            }
         };
-        let topic = if self == Self::Adapter { "adapter" } else { "control-plane" };
         cache().join(topic).join(fingerprint(&files))
     }
 }
@@ -137,8 +151,7 @@ pub fn have(binaries: &[Binary]) -> bool {
 
 fn look(binary: Binary) -> Result<PathBuf, String> {
     let name = binary.name();
-    // Nobody else's `adapter` will do.
-    let assets = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty() && binary != Binary::Adapter);
+    let assets = std::env::var_os(ASSETS).filter(|folder| !folder.is_empty() && !binary.is_always_built());
     if let Some(folder) = assets {
         let folder = PathBuf::from(folder);
         let on_path = std::env::var_os("PATH").unwrap_or_default();
@@ -178,8 +191,10 @@ fn build(binary: Binary, cache: &Path) {
     let unfinished = cache.join(format!(".{name}.unfinished"));
     let mut go = Command::new("go");
     go.arg("-C").arg(binary.module());
-    let flags = if binary == Binary::Adapter { "-s -w".to_owned() } else { linker_flags() };
-    go.args(["build", "-trimpath", "-ldflags", &flags, "-o"]).arg(&unfinished).arg(binary.package());
+    let flags = if binary.is_always_built() { "-s -w".to_owned() } else { linker_flags() };
+    // Of the many discoveries of Prometheus, the one in Kubernetes.
+    let tags = if binary == Binary::Prometheus { "remove_all_sd,enable_kubernetes_sd" } else { "" };
+    go.args(["build", "-trimpath", "-tags", tags, "-ldflags", &flags, "-o"]).arg(&unfinished).arg(binary.package());
     go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly").stdin(Stdio::null());
     let status = go.status().expect("go starts");
     assert!(status.success(), "go could not build {name} in {}: {status}", binary.module().display());
@@ -207,7 +222,7 @@ pub fn kubernetes_version() -> String {
 }
 
 /// `~/.cache/scalegate/`.
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let home = || std::env::home_dir().unwrap_or_else(std::env::temp_dir).join(".cache");
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     base.unwrap_or_else(home).join("scalegate")

@@ -12,10 +12,22 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When nobody listens, or what comes is no answer.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    ask("GET", address, path)
+}
+
+/// The status of a POST without a body.
+///
+/// # Errors
+/// As for [`get`].
+pub fn post(address: SocketAddr, path: &str) -> io::Result<u16> {
+    ask("POST", address, path).map(|(status, _)| status)
+}
+
+fn ask(method: &str, address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "{method} {path} HTTP/1.0\r\nContent-Length: 0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);

@@ -1,0 +1,157 @@
+//! The scenes beside the load: what a label brings, what is refused, what is left alone, and what goes with the label.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::api::{Api, list, text};
+use crate::harness::process::Ran;
+use crate::screen::Screen;
+use crate::script::{Expectations, Plan, until};
+use crate::timeline::NAMESPACE;
+use crate::world::{World, manifest};
+
+/// For what the controller does after a change.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For a series to end in Prometheus after its target is gone.
+const SCRAPE: Duration = Duration::from_secs(60);
+
+/// Where the published walkthrough stands.
+const PUBLISHED: &str = "published";
+
+const LABEL: &str = "scalegate.dev/autoscale";
+
+/// The label brings an autoscaler to each, and a scrape object to the one that scales on the server's metrics.
+pub fn label_brings(world: &World, api: &Api, plan: &Plan, expected: &mut Expectations<'_>) {
+    // TEMPORARY: by hand until the controller does it.
+    if std::env::var_os("DEMO_BY_HAND").is_some() {
+        for strategy in &plan.strategies {
+            let folder = crate::harness::repository("deploy/walkthrough").join(strategy.profile);
+            let mut render = std::process::Command::new(env!("CARGO_BIN_EXE_scalegate"));
+            render.arg("render").arg(folder.join("deployment.yaml"));
+            let objects = Ran::of(render, "").ok();
+            world.cluster.kubectl_stdin(&["apply", "-n", NAMESPACE, "-f", "-"], &objects).ok();
+        }
+    }
+    for strategy in &plan.strategies {
+        let what = format!("`{LABEL}: {}` brought {} an autoscaler", strategy.profile, strategy.name);
+        expected.until(&what, PATIENCE, || names(api, HPAS, NAMESPACE).contains(&strategy.name.to_owned()));
+    }
+    let scraped: Vec<String> =
+        plan.strategies.iter().filter(|s| s.profile == "server-metrics").map(|s| s.name.to_owned()).collect();
+    let what = format!("and a PodMonitoring to {} alone", scraped.join(", "));
+    expected.until(&what, PATIENCE, || names(api, MONITORINGS, NAMESPACE) == scraped);
+}
+
+/// Three autoscalers that could not work.
+pub fn refusals(world: &World, expected: &mut Expectations<'_>, screen: &Screen) {
+    world.cluster.kubectl(&["create", "namespace", "refused"]).ok();
+    let cases = [
+        ("wrong-hpa.yaml", "metric-unit", "an autoscaler that asks for 80 of a share of 1 is refused"),
+        ("gpu-less-pool.yaml", "gpu-node-pool", "an autoscaler of a server bound to the pool without GPUs is refused"),
+    ];
+    for (file, rule, what) in cases {
+        let ran = apply(world, "refused", &manifest(file));
+        refused(&ran, rule, what, expected, screen);
+    }
+    world.cluster.kubectl(&["create", "namespace", PUBLISHED]).ok();
+    let published = apply(world, PUBLISHED, &manifest("published.yaml"));
+    expected.check(published.code == 0, "the published walkthrough, with its own autoscaler, is admitted");
+    let ran = apply(world, PUBLISHED, &manifest("second-hpa.yaml"));
+    refused(
+        &ran,
+        "autoscaler-conflict",
+        "a second autoscaler for its Deployment, which has no label, is refused",
+        expected,
+        screen,
+    );
+}
+
+fn refused(ran: &Ran, rule: &str, what: &str, expected: &mut Expectations<'_>, screen: &Screen) {
+    expected.check(ran.code != 0 && ran.stderr.contains(&format!("[{rule}]")), what);
+    screen.quote(ran.stderr.trim());
+}
+
+/// The published walkthrough is labelled: it has everything already, so nothing is added, and an Event says so.
+pub fn labelled_in_place(world: &World, api: &Api, expected: &mut Expectations<'_>, screen: &Screen) {
+    let before = [HPAS, MONITORINGS].map(|kind| specs(api, kind));
+    world
+        .cluster
+        .kubectl(&["label", "-n", PUBLISHED, "deployment", DEPLOYMENT, &format!("{LABEL}=server-metrics")])
+        .ok();
+    let event = || {
+        let events = api.get(&format!("/api/v1/namespaces/{PUBLISHED}/events")).unwrap_or_default();
+        let of_ours = |event: &&Value| {
+            event["involvedObject"]["name"] == DEPLOYMENT
+                && text(&event["source"]["component"]).starts_with("scalegate")
+                || text(&event["reportingComponent"]).contains("scalegate")
+        };
+        let texts: Vec<String> = list(&events["items"])
+            .iter()
+            .filter(of_ours)
+            .map(|event| format!("{} {}: {}", text(&event["type"]), text(&event["reason"]), text(&event["message"])))
+            .collect();
+        texts
+    };
+    let mut said = Vec::new();
+    let what = "the published Deployment is labelled in place: an Event says why it gets no autoscaler of ours";
+    expected.until(what, PATIENCE, || {
+        said = event();
+        said.iter().any(|text| text.contains("gemma-server-hpa"))
+    });
+    screen.quote(&said.join("\n"));
+    let after = [HPAS, MONITORINGS].map(|kind| specs(api, kind));
+    expected.check(before == after, "and its autoscaler and PodMonitoring are as before, with nothing beside them");
+}
+
+const DEPLOYMENT: &str = "vllm-gemma-deployment";
+
+/// With the label goes what it brought, and nothing else.
+pub fn unlabelled(world: &World, api: &Api, plan: &Plan, expected: &mut Expectations<'_>) {
+    let server = plan.strategies.iter().find(|strategy| strategy.profile == "server-metrics");
+    let query = format!("vllm:num_requests_running{{namespace=\"{NAMESPACE}\"}}");
+    expected.check(world.collector.series(&query) == Some(1), "Prometheus scrapes the replica that is left");
+    for strategy in &plan.strategies {
+        world.cluster.kubectl(&["label", "-n", NAMESPACE, "deployment", strategy.name, &format!("{LABEL}-")]).ok();
+    }
+    expected.until("the labels are gone, and our autoscalers with them", PATIENCE, || {
+        names(api, HPAS, NAMESPACE).is_empty()
+    });
+    expected.until("our PodMonitoring too", PATIENCE, || names(api, MONITORINGS, NAMESPACE).is_empty());
+    if server.is_some() {
+        let what = "without the PodMonitoring, Prometheus has the metric no more";
+        expected.until(what, SCRAPE, || world.collector.series(&query) == Some(0));
+    }
+    let kept = until(PATIENCE, || {
+        plan.strategies.iter().all(|strategy| {
+            let path = format!("/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{}", strategy.name);
+            let deployment = api.get(&path).unwrap_or_default();
+            let annotations = deployment["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+            deployment["status"]["readyReplicas"] == 1
+                && !annotations.keys().any(|key| key.starts_with("status.scalegate.dev/"))
+        })
+    });
+    expected.check(kept, "the Deployments serve on, and carry no annotation of ours");
+}
+
+const HPAS: &str = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers";
+const MONITORINGS: &str = "/apis/monitoring.googleapis.com/v1/namespaces/{}/podmonitorings";
+
+fn objects(api: &Api, kind: &str, namespace: &str) -> Vec<Value> {
+    list(&api.get(&kind.replace("{}", namespace)).unwrap_or_default()["items"]).to_vec()
+}
+
+fn names(api: &Api, kind: &str, namespace: &str) -> Vec<String> {
+    objects(api, kind, namespace).iter().map(|object| text(&object["metadata"]["name"]).to_owned()).collect()
+}
+
+/// Name and spec of each object of the published walkthrough.
+fn specs(api: &Api, kind: &str) -> Vec<(String, Value)> {
+    let name = |object: &Value| text(&object["metadata"]["name"]).to_owned();
+    objects(api, kind, PUBLISHED).iter().map(|object| (name(object), object["spec"].clone())).collect()
+}
+
+fn apply(world: &World, namespace: &str, yaml: &str) -> Ran {
+    world.cluster.kubectl_stdin(&["apply", "-n", namespace, "-f", "-"], yaml)
+}
