@@ -188,8 +188,8 @@ fn server(
             if !image.ends_with(&format!(":{RELEASE}")) {
                 return Err(format!("{image}: the simulation knows the metrics of {RELEASE} alone"));
             }
-            let model = flag(container, "--model").unwrap_or_default();
-            Simulated::start(seat.address, model, max_num_seqs).map(|server| Some(Running::Simulated(server)))
+            let model = expand(flag(container, "--model").unwrap_or_default(), container);
+            Simulated::start(seat.address, &model, max_num_seqs).map(|server| Some(Running::Simulated(server)))
         }
         (Engine::Genuine(environment), None) => {
             let server = Genuine::start(environment, seat.address, max_num_seqs);
@@ -204,4 +204,11 @@ fn server(
 /// The value of a flag of a container, given as `--flag=value`.
 fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     list(&container["args"]).iter().find_map(|argument| text(argument).strip_prefix(name)?.strip_prefix('='))
+}
+
+/// `$(NAME)` as a kubelet expands it.
+fn expand(argument: &str, container: &Value) -> String {
+    list(&container["env"]).iter().fold(argument.to_owned(), |all, variable| {
+        all.replace(&format!("$({})", text(&variable["name"])), text(&variable["value"]))
+    })
 }

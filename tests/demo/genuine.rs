@@ -59,11 +59,10 @@ impl Genuine {
         command.current_dir(&folder);
         let process = Process::spawn("vllm", &folder.join("log"), command);
         let warm = Arc::new(AtomicBool::new(false));
-        let (told, pid_gone) = (Arc::clone(&warm), Arc::downgrade(&warm));
+        // Nobody waits for a server that is dropped.
+        let waited_for = Arc::downgrade(&warm);
         thread::spawn(move || {
-            // The server's owner holds the other end.
-            drop(told);
-            while let Some(warm) = pid_gone.upgrade() {
+            while let Some(warm) = waited_for.upgrade() {
                 if http::is_ok(address, "/health") && block_on(chat(address, 4, FIRST_ANSWER)).is_ok() {
                     warm.store(true, Ordering::Relaxed);
                     return;

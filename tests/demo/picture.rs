@@ -62,7 +62,7 @@ fn column(area: &Area<'_>, strategy: &Strategy, moments: &[Moment]) -> Result<()
     pods.dedup();
     let top =
         moments.iter().flat_map(|moment| moment.pods.values()).fold(strategy.target, |top, value| top.max(*value));
-    let title = format!("{}: each pod, average, target {}", strategy.unit, strategy.target);
+    let title = format!("{}: each pod (thin), average (thick), target {} (dashed)", strategy.unit, strategy.target);
     let mut chart = axes(metric, &title, end, top * 1.2, false)?;
     for pod in pods {
         for run in runs(moments, |moment| moment.pods.get(pod).copied()) {

@@ -27,9 +27,10 @@ pub fn label_brings(world: &World, api: &Api, plan: &Plan, expected: &mut Expect
     // TEMPORARY: by hand until the controller does it.
     if std::env::var_os("DEMO_BY_HAND").is_some() {
         for strategy in &plan.strategies {
-            let folder = crate::harness::repository("deploy/walkthrough").join(strategy.profile);
+            let file = crate::harness::process::folder("render").join("deployment.yaml");
+            std::fs::write(&file, crate::script::walkthrough(strategy, plan).unwrap()).unwrap();
             let mut render = std::process::Command::new(env!("CARGO_BIN_EXE_scalegate"));
-            render.arg("render").arg(folder.join("deployment.yaml"));
+            render.arg("render").arg(file);
             let objects = Ran::of(render, "").ok();
             world.cluster.kubectl_stdin(&["apply", "-n", NAMESPACE, "-f", "-"], &objects).ok();
         }

@@ -21,21 +21,26 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The pictured part begins this long before the load.
 const BEFORE: Duration = Duration::from_secs(5);
 
+/// The load goes on for this long at least once all replicas are there.
+const AT_THE_TOP: Duration = Duration::from_secs(30);
+
 /// What differs between the engines.
 pub struct Plan {
     pub strategies: Vec<Strategy>,
     /// The replicas that the load asks for: the maximum of the autoscalers.
-    pub replicas: u32,
-    /// How long the clients send.
-    pub load_for: Duration,
-    pub rate: Rate,
+    replicas: u32,
+    /// What the clients do, in words.
+    load: &'static str,
+    /// How long they do it, at least.
+    load_for: Duration,
+    rate: Rate,
     /// From a running pod to a ready one; nothing where the server says itself when it is ready.
     loading: &'static str,
     /// Annotations and flags that the walkthrough does not have.
     annotations: &'static [(&'static str, &'static str)],
     flags: &'static [(&'static str, &'static str)],
     /// Up to the maximum, and back to one.
-    pub within: Duration,
+    within: Duration,
 }
 
 impl Plan {
@@ -55,11 +60,12 @@ impl Plan {
             unit: "% GPU utilisation",
         };
         match engine {
-            // A request a second whose answer takes 20 s: 20 at once.
+            // The answer takes 20 s, so 20 run at once.
             Engine::Simulated => Self {
                 strategies: vec![server, gpu],
                 replicas: 5,
-                load_for: Duration::from_secs(120),
+                load: "A request a second for 150 s, then none",
+                load_for: Duration::from_secs(150),
                 rate: Rate { every: Duration::from_secs(1), tokens: 800, at_most: 100 },
                 loading: "12s",
                 annotations: &[],
@@ -69,12 +75,14 @@ impl Plan {
             Engine::Genuine(_) => Self {
                 strategies: vec![server],
                 replicas: 3,
-                load_for: Duration::from_secs(240),
-                rate: Rate { every: Duration::from_secs(1), tokens: 400, at_most: 24 },
+                load: "24 clients, each with one request at a time, until three replicas serve; then none",
+                load_for: Duration::from_secs(120),
+                // However fast the machine is, the clients wait for it.
+                rate: Rate { every: Duration::from_millis(250), tokens: 600, at_most: 24 },
                 loading: "24h",
                 annotations: &[("scalegate.dev/max-replicas", "3")],
-                flags: &[("--max-num-seqs=64", "--max-num-seqs=8")],
-                within: Duration::from_secs(400),
+                flags: &[("--max-num-seqs=64", "--max-num-seqs=16")],
+                within: Duration::from_secs(600),
             },
         }
     }
@@ -145,7 +153,7 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     let timeline = Timeline::start(api.clone(), &plan.strategies, loads.clone(), screen);
     thread::sleep(BEFORE);
 
-    screen.part(&format!("A request a second for {} s, then none", plan.load_for.as_secs()));
+    screen.part(plan.load);
     let load_began = Instant::now();
     for (strategy, load) in plan.strategies.iter().zip(&loads) {
         load.begin(&fleet, NAMESPACE, strategy.name, plan.rate);
@@ -159,7 +167,7 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
         let within = plan.within.max(plan.load_for).saturating_sub(load_began.elapsed());
         expected.until(&what, within, || fleet.ready(NAMESPACE, strategy.name).len() == plan.replicas as usize);
     }
-    thread::sleep(plan.load_for.saturating_sub(load_began.elapsed()));
+    thread::sleep(plan.load_for.saturating_sub(load_began.elapsed()).max(AT_THE_TOP));
     loads.iter().for_each(Load::stop);
     screen.step("the clients stop");
     for strategy in &plan.strategies {
@@ -171,15 +179,14 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     expected.check(failed == 0 && answered > 0, &format!("{answered} requests answered, {failed} lost"));
     // A moment of rest, for the picture.
     thread::sleep(BEFORE);
-    let tracks = timeline.tracks();
+    let file = repository("target/demo/timeline.svg");
+    picture::draw(&file, &timeline.tracks()).map_err(|error| cannot(file.display(), error))?;
 
     screen.part("Take the label away");
     scenes::unlabelled(&world, &api, &plan, &mut expected);
 
     screen.table(&[]);
     screen.part("What came of it");
-    let file = repository("target/demo/timeline.svg");
-    picture::draw(&file, &tracks).map_err(|error| cannot(file.display(), error))?;
     let passed = began.elapsed().as_secs();
     screen.step(&format!("the picture is {}", file.display()));
     let all = expected.held + expected.failed;
@@ -189,7 +196,7 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
 }
 
 /// The walkthrough's Deployment for a strategy, with the time that its model takes to load.
-fn walkthrough(strategy: &Strategy, plan: &Plan) -> Result<String, String> {
+pub fn walkthrough(strategy: &Strategy, plan: &Plan) -> Result<String, String> {
     let file = repository("deploy/walkthrough").join(strategy.profile).join("deployment.yaml");
     let text = fs::read_to_string(&file).map_err(|error| cannot(file.display(), error))?;
     let text = plan.flags.iter().fold(text, |text, (from, to)| text.replace(from, to));
