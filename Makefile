@@ -30,6 +30,7 @@ control-plane: ## Build the control plane that the tests run against (once, some
 .PHONY: lint
 lint: ## Clippy and rustdoc, warnings denied
 	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --test demo -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
 
 .PHONY: fmt

@@ -1,6 +1,7 @@
 //! The collector of Managed Prometheus, with a real Prometheus inside: what it scrapes and records is translated from the
 //! monitoring objects in the API server, and from nothing else.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,10 @@ impl Collector {
 
     /// The number of series that a query finds now; none when there is no answer.
     pub fn series(&self, query: &str) -> Option<usize> {
-        let escaped: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut escaped = String::new();
+        for byte in query.bytes() {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
         let (_, body) = http::get(self.address, &format!("/api/v1/query?query={escaped}")).ok()?;
         let answer: Value = serde_json::from_str(&body).ok()?;
         answer["data"]["result"].as_array().map(Vec::len)

@@ -15,7 +15,7 @@ use crate::fleet::Fleet;
 use crate::harness::runtime;
 
 /// An answer that takes longer is lost.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What the clients of one workload do.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! `make demo`: label a Deployment, and it scales. `README.md` beside this file says what is real and what is simulated.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a demo that cannot go on ends")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a demo that cannot go on ends")]
 #![allow(missing_docs, unreachable_pub, reason = "nobody reads these as an interface")]
 
 #[path = "../cluster/harness/mod.rs"]

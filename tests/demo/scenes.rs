@@ -112,7 +112,9 @@ const DEPLOYMENT: &str = "vllm-gemma-deployment";
 pub fn unlabelled(world: &World, api: &Api, plan: &Plan, expected: &mut Expectations<'_>) {
     let server = plan.strategies.iter().find(|strategy| strategy.profile == "server-metrics");
     let query = format!("vllm:num_requests_running{{namespace=\"{NAMESPACE}\"}}");
-    expected.check(world.collector.series(&query) == Some(1), "Prometheus scrapes the replica that is left");
+    expected.until("Prometheus scrapes the replica that is left, and no other", SCRAPE, || {
+        world.collector.series(&query) == Some(1)
+    });
     for strategy in &plan.strategies {
         world.cluster.kubectl(&["label", "-n", NAMESPACE, "deployment", strategy.name, &format!("{LABEL}-")]).ok();
     }

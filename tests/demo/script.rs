@@ -78,7 +78,7 @@ impl Plan {
                 load: "24 clients, each with one request at a time, until three replicas serve; then none",
                 load_for: Duration::from_secs(120),
                 // However fast the machine is, the clients wait for it.
-                rate: Rate { every: Duration::from_millis(250), tokens: 600, at_most: 24 },
+                rate: Rate { every: Duration::from_millis(250), tokens: 300, at_most: 24 },
                 loading: "24h",
                 annotations: &[("scalegate.dev/max-replicas", "3")],
                 flags: &[("--max-num-seqs=64", "--max-num-seqs=16")],
