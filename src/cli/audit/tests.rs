@@ -26,7 +26,6 @@ fn view(objects: &[Value]) -> ClusterView {
 
 /// What the controller would have written, as the API server completes it.
 fn generated(server: &Value) -> Vec<Value> {
-    let configuration = Configuration::default();
     let view = view(std::slice::from_ref(server));
     let workload = view.workloads().next().unwrap();
     let written = plan(workload, &view, &Configuration::default()).write.into_iter().map(|write| write.object);
