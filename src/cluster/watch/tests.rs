@@ -174,7 +174,8 @@ async fn a_heartbeat_and_a_status_that_nobody_reads_wake_nobody() {
     };
     server.put(DEPLOYMENTS, progressing(0));
     let world = World::ready(server).await;
-    world.until("all closed", |world| world.state.read(|view, _| view.partial.is_empty())).await;
+    let settled = |world: &World| world.state.read(|view, _| view.partial.is_empty() && view.behind.is_empty());
+    world.until("all closed, every watch stands", settled).await;
     let mut changes = world.state.changes();
     let before = *changes.borrow_and_update();
     for beat in 1..20 {

@@ -2,7 +2,9 @@
 //!
 //! Each test ends in a state: what `scalegate render` prints for the live workload, or what was there before.
 
+mod foreign;
 mod labels;
+mod names;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -90,8 +92,13 @@ impl Ground {
     pub fn until_rendered(&self, namespace: &str, workload: &str) {
         let wanted = self.rendered(namespace, workload);
         assert!(!wanted.is_empty(), "something is rendered for {workload}");
+        self.until_are(namespace, workload, &wanted);
+    }
+
+    /// Waits until what a workload owns is as in these documents: spec and our labels, and nothing else.
+    pub fn until_are(&self, namespace: &str, workload: &str, wanted: &[Value]) {
         let uid = self.uid(namespace, workload);
-        until(&format!("{workload} has what render prints"), PATIENCE, || {
+        until(&format!("{workload} has what is rendered"), PATIENCE, || {
             let ours: Vec<Value> =
                 self.objects(namespace).into_iter().filter(|object| owned_by(object, &uid)).collect();
             let each = wanted.iter().all(|wanted| ours.iter().any(|live| is_as(live, wanted)));
