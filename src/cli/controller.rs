@@ -18,6 +18,7 @@ use crate::admission::registration::{MUTATING_NAME, VALIDATING_NAME};
 use crate::cluster::{State, probe, watch};
 use crate::controller::ca_rotation::plan::Validity;
 use crate::controller::ca_rotation::{self, RotationCounters, Settings};
+use crate::controller::health::{self, HealthRows};
 use crate::controller::reconcile::{self, ReconcileCounters};
 use crate::leader::{self, Election};
 use crate::policy::configuration::Configuration;
@@ -138,6 +139,16 @@ async fn control(process: Process, settings: Settings, args: &ControllerArgs) ->
         }
         ca_rotation::run(client, settings, leads_certificates, rotation).await;
     };
+    let rows = Arc::<HealthRows>::default();
+    export_health(&metrics, &rows);
+    let (client, view, known) = (asking.clone(), Arc::clone(&state), Arc::clone(&caches));
+    let (leading, cancel, configured) = (election.leading(), beside.clone(), followed.clone());
+    parts.spawn(async move {
+        while !configured.waits_for().is_empty() {
+            tokio::time::sleep(START_POLL).await;
+        }
+        health::run(client, view, known, leading, rows, cancel).await;
+    });
     let (leading, cancel) = (election.leading(), beside.clone());
     parts.spawn(async move {
         while !followed.waits_for().is_empty() {
@@ -192,6 +203,19 @@ fn export(metrics: &Metrics, leads: &Arc<AtomicBool>, counters: &Arc<ReconcileCo
     let help = "Workloads that wait for a look, those that are tried again later included";
     let family = Family { name: "reconcile_queue", help, labels: &[], seconds: false };
     metrics.gauges(family, move || vec![row(&[], read.queued.load(Ordering::Relaxed))]);
+}
+
+/// How the chain of each labelled workload is, and what stands in the cluster that rules find fault with.
+fn export_health(metrics: &Metrics, rows: &Arc<HealthRows>) {
+    let read = Arc::clone(rows);
+    let help =
+        "1 while a link of the chain from a labelled workload's server to its replicas holds, 0 while it is broken";
+    let labels = HealthRows::WORKLOAD_LABELS;
+    metrics.gauges(Family { name: "workload_healthy", help, labels, seconds: false }, move || read.workloads());
+    let read = Arc::clone(rows);
+    let help = "Findings that stand in the cluster, by rule and severity, when it was last judged";
+    let labels = HealthRows::FINDING_LABELS;
+    metrics.gauges(Family { name: "findings", help, labels, seconds: false }, move || read.findings());
 }
 
 /// One of the counters.

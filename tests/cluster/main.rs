@@ -16,6 +16,7 @@ mod control_plane;
 mod controller;
 mod definitions;
 mod deny_rules;
+mod health;
 mod operators;
 mod orders;
 mod pools;

@@ -107,7 +107,8 @@ fn decide(key: &Key, context: &Context<'_>) -> Option<(ObjectRef, String, Decisi
     }
     let entry = view.get(key)?;
     let metadata = entry.object.metadata();
-    let decision = judge(&entry.of, &entry.object, None, None, context);
+    // What was there first is not at fault, as in an audit.
+    let decision = judge(&entry.of, &entry.object, None, Some(entry.order), context);
     Some((ObjectRef::new(&entry.of, metadata), metadata.uid.clone().unwrap_or_default(), decision))
 }
 
@@ -196,7 +197,7 @@ mod tests {
         let (state, mut standing) = (state(vec![first, twin]), Standing::default());
         let told = standing.look(&state, 9).told.len();
         assert!(told > 0, "two autoscalers of one target");
-        state.update(|view| drop(view.behind.insert("HorizontalPodAutoscaler".to_owned())));
+        state.update(|view| view.behind.extend(["HorizontalPodAutoscaler".to_owned()]));
         assert!(standing.look(&state, 9).told.is_empty());
         state.update(|view| view.behind.clear());
         assert!(standing.look(&state, 9).told.is_empty());
