@@ -77,15 +77,20 @@ pub fn services_between<'a>(
         .map(|(service, _)| service)
 }
 
-/// The scrape objects in view.
-pub fn objects(view: &ClusterView) -> impl Iterator<Item = &Entry> {
-    const KINDS: [(&str, &str); 4] = [
-        ("monitoring.googleapis.com", "PodMonitoring"),
+/// The scrape objects in view that may look at pods of a namespace (`None` may be any). A PodMonitoring scrapes its own, so that
+/// those of other namespaces, of which a large cluster has thousands, are not gone through.
+pub fn objects<'a>(view: &'a ClusterView, namespace: Option<&'a str>) -> impl Iterator<Item = &'a Entry> + 'a {
+    const ELSEWHERE_TOO: [(&str, &str); 3] = [
         ("monitoring.googleapis.com", "ClusterPodMonitoring"),
         ("monitoring.coreos.com", "PodMonitor"),
         ("monitoring.coreos.com", "ServiceMonitor"),
     ];
-    KINDS.into_iter().flat_map(|(group, kind)| view.of_kind(group, kind)).map(|(_, entry)| entry)
+    let (group, kind) = ("monitoring.googleapis.com", "PodMonitoring");
+    // An open namespace comes first in the order of keys.
+    let open = view.of_kind(group, kind).take_while(move |(key, _)| namespace.is_some() && key.namespace.is_none());
+    let own = view.of_namespace(group, kind, namespace);
+    let all = ELSEWHERE_TOO.into_iter().flat_map(|(group, kind)| view.of_kind(group, kind));
+    open.chain(own).chain(all).map(|(_, entry)| entry)
 }
 
 /// The port that an endpoint of a PodMonitor scrapes, when it is a number: `portNumber`, or the one in the address that its

@@ -67,7 +67,8 @@ pub fn withheld(value: &Value, workload: &Workload, context: &Context<'_>) -> Op
     }
     if matches!(object, Object::PodMonitoring(_) | Object::OperatorMonitor(_)) {
         let scraped = |other: &&Entry| scrapes(&other.object, &object, workload, context.view);
-        return scrape::objects(context.view).find(scraped).map(|other| {
+        let namespace = workload.metadata.namespace.as_deref();
+        return scrape::objects(context.view, namespace).find(scraped).map(|other| {
             let name = &other.object.metadata().name;
             Withheld::Scraped(format!("{name} scrapes these pods and this port already"))
         });

@@ -6,7 +6,7 @@ use crate::policy::configuration::{BackendKind, Level};
 use crate::policy::facts::{Context, ScrapeFacts, Stage, WorkloadFacts, keda_reference, scales};
 use crate::policy::finding::Finding;
 use crate::policy::objects::{Object, OperatorMonitor};
-use crate::policy::render::{self, PROFILE_LABEL};
+use crate::policy::render;
 use crate::policy::settings::{self, Settings, Wish};
 use crate::policy::view::Entry;
 use crate::policy::workload::Workload;
@@ -239,9 +239,9 @@ impl<'a> Scraped<'a> {
     }
 
     /// What scrapes the pods, the earlier objects first. Of ours only what nobody would take away.
-    fn by<'b>(&self, context: &Context<'b>) -> Vec<(&'b Entry, [Coverage; SCALED_ON.len()])> {
-        let all = scrape::objects(context.view);
-        let counted = all.filter(|entry| !(self.managed && entry.object.metadata().labels.contains_key(PROFILE_LABEL)));
+    fn by<'b>(&'b self, context: &Context<'b>) -> Vec<(&'b Entry, [Coverage; SCALED_ON.len()])> {
+        let all = scrape::objects(context.view, self.workload.metadata.namespace.as_deref());
+        let counted = all.filter(|entry| !(self.managed && render::is_ours(entry.object.metadata(), self.workload)));
         let mut found: Vec<_> = counted
             .map(|entry| (entry, SCALED_ON.map(|series| self.coverage(entry, series, context))))
             .filter(|(_, series)| series.iter().any(|one| *one > Coverage::No))
@@ -251,7 +251,7 @@ impl<'a> Scraped<'a> {
     }
 
     /// Pairs of neighbours, the certain ones first.
-    fn doubled<'b>(&self, context: &Context<'b>) -> Vec<Doubled<'b>> {
+    fn doubled<'b>(&'b self, context: &Context<'b>) -> Vec<Doubled<'b>> {
         let by = self.by(context);
         let mut doubled = Vec::new();
         for (index, (one, of_one)) in by.iter().enumerate() {

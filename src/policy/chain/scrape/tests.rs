@@ -23,7 +23,10 @@ const RUNNING: &str = "vllm:num_requests_running";
 fn covered(server: &str, text: &str) -> Coverage {
     let view = view(&format!("{server}---{text}"));
     let workload = view.workloads().next().unwrap();
-    best(objects(&view).map(|entry| coverage(&entry.object, workload, 8000, "/metrics", RUNNING, &view)))
+    best(
+        objects(&view, workload.metadata.namespace.as_deref())
+            .map(|entry| coverage(&entry.object, workload, 8000, "/metrics", RUNNING, &view)),
+    )
 }
 
 fn pod_monitoring(head: &str, endpoint: &str) -> String {
