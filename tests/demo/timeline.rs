@@ -88,13 +88,14 @@ impl Timeline {
     }
 }
 
-const HEAD: &str = "     workload       profile           in flight  answered      per pod / target   replicas";
+/// Within the 80 columns of a terminal, for lines that wrap could not be replaced.
+const HEAD: &str = "  workload     profile        in flight answered per pod/target  replicas";
 
 fn row(strategy: &Strategy, moment: &Moment, load: &Load) -> String {
     let average = moment.average().map_or_else(|| "-".to_owned(), |average| format!("{average:.1}"));
     let bar = "#".repeat(moment.ready as usize) + &".".repeat(moment.wanted.saturating_sub(moment.ready) as usize);
     format!(
-        "     {:<14} {:<15} {:>11} {:>9} {:>12} / {:<6}   {} of {} {}",
+        "  {:<12} {:<14} {:>9} {:>8} {:>7}/{:<6}  {} of {} {}",
         strategy.name,
         strategy.profile,
         moment.in_flight,
