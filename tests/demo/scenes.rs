@@ -23,18 +23,7 @@ const PUBLISHED: &str = "published";
 const LABEL: &str = "scalegate.dev/autoscale";
 
 /// The label brings an autoscaler to each, and a scrape object to the one that scales on the server's metrics.
-pub fn label_brings(world: &World, api: &Api, plan: &Plan, expected: &mut Expectations<'_>) {
-    // TEMPORARY: by hand until the controller does it.
-    if std::env::var_os("DEMO_BY_HAND").is_some() {
-        for strategy in &plan.strategies {
-            let file = crate::harness::process::folder("render").join("deployment.yaml");
-            std::fs::write(&file, crate::script::walkthrough(strategy, plan).unwrap()).unwrap();
-            let mut render = std::process::Command::new(env!("CARGO_BIN_EXE_scalegate"));
-            render.arg("render").arg(file);
-            let objects = Ran::of(render, "").ok();
-            world.cluster.kubectl_stdin(&["apply", "-n", NAMESPACE, "-f", "-"], &objects).ok();
-        }
-    }
+pub fn label_brings(api: &Api, plan: &Plan, expected: &mut Expectations<'_>) {
     for strategy in &plan.strategies {
         let what = format!("`{LABEL}: {}` brought {} an autoscaler", strategy.profile, strategy.name);
         expected.until(&what, PATIENCE, || names(api, HPAS, NAMESPACE).contains(&strategy.name.to_owned()));
@@ -84,9 +73,7 @@ pub fn labelled_in_place(world: &World, api: &Api, expected: &mut Expectations<'
     let event = || {
         let events = api.get(&format!("/api/v1/namespaces/{PUBLISHED}/events")).unwrap_or_default();
         let of_ours = |event: &&Value| {
-            event["involvedObject"]["name"] == DEPLOYMENT
-                && text(&event["source"]["component"]).starts_with("scalegate")
-                || text(&event["reportingComponent"]).contains("scalegate")
+            event["involvedObject"]["name"] == DEPLOYMENT && text(&event["reportingComponent"]).contains("scalegate")
         };
         let texts: Vec<String> = list(&events["items"])
             .iter()

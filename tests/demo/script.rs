@@ -145,7 +145,7 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     for strategy in &plan.strategies {
         world.cluster.kubectl_stdin(&["apply", "-n", NAMESPACE, "-f", "-"], &walkthrough(strategy, &plan)?).ok();
     }
-    scenes::label_brings(&world, &api, &plan, &mut expected);
+    scenes::label_brings(&api, &plan, &mut expected);
 
     let loads: Vec<Load> = plan.strategies.iter().map(|_| Load::default()).collect();
     let one_each = until(plan.within, || plan.strategies.iter().all(|s| fleet.ready(NAMESPACE, s.name).len() == 1));
@@ -196,7 +196,7 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
 }
 
 /// The walkthrough's Deployment for a strategy, with the time that its model takes to load.
-pub fn walkthrough(strategy: &Strategy, plan: &Plan) -> Result<String, String> {
+fn walkthrough(strategy: &Strategy, plan: &Plan) -> Result<String, String> {
     let file = repository("deploy/walkthrough").join(strategy.profile).join("deployment.yaml");
     let text = fs::read_to_string(&file).map_err(|error| cannot(file.display(), error))?;
     let text = plan.flags.iter().fold(text, |text, (from, to)| text.replace(from, to));
