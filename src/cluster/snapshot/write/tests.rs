@@ -189,3 +189,35 @@ fn nodes_alike_are_one_shape_and_none_is_found_by_its_name() {
     let again = reread(&seen).unwrap();
     assert!(again.has_nameless_nodes() && again.node("a").is_none() && again.has_nodes());
 }
+
+#[test]
+fn who_wrote_an_object_is_read_back_and_our_label_tells_it_where_managers_are_left_out() {
+    let hpa = |name: &str, metadata: &Value| {
+        let mut object = json!({ "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": { "name": name, "namespace": "ml", "uid": name, "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "Deployment", "name": "llm", "uid": "u-1", "controller": true }] },
+            "spec": { "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "llm" }, "maxReplicas": 3 } });
+        for (key, value) in metadata.as_object().unwrap() {
+            object["metadata"][key] = value.clone();
+        }
+        object
+    };
+    let ours = json!([{ "manager": "scalegate", "operation": "Apply", "fieldsV1": { "f:spec": {} } }]);
+    let labelled = json!({ "scalegate.dev/profile": "throughput" });
+    let mut view = ClusterView::default();
+    for object in [
+        hpa("ours", &json!({ "managedFields": ours })),
+        hpa("forged", &json!({ "managedFields": [{ "manager": "kubectl" }], "labels": labelled })),
+        hpa("printed", &json!({ "labels": labelled })),
+        hpa("theirs", &json!({})),
+    ] {
+        super::super::apply(&mut view, &object).unwrap();
+    }
+    let by_us = |view: &ClusterView| -> Vec<String> {
+        let managed = view.managed("u-1").map(|(key, entry)| (key, entry.object.metadata().written.unwrap().by_us));
+        managed.filter(|(_, by_us)| *by_us).map(|(key, _)| key.name.clone()).collect()
+    };
+    assert_eq!(by_us(&view), ["ours", "printed"]);
+    assert_eq!(by_us(&reread(&view).unwrap()), ["ours", "printed"]);
+    assert_eq!(reread(&view).unwrap().managed("u-1").count(), 4);
+}
