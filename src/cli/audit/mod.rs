@@ -113,6 +113,16 @@ fn judge_all(view: &ClusterView, configuration: &Configuration) -> (Vec<Located>
             Object::ScaledObject(object) => {
                 ScaledObjectFacts::new(&entry.of, object, None, &context).in_scope(configuration)
             }
+            // These rules find the scope by themselves.
+            Object::PodMonitoring(_)
+            | Object::OperatorMonitor(_)
+            | Object::RecordingRules(_)
+            | Object::ConfigMap(_) => {
+                let found = judge(&entry.of, &entry.object, None, Some(entry.order), &context).findings;
+                tally.judged += usize::from(!found.is_empty());
+                said.extend(found);
+                continue;
+            }
             _ => continue,
         };
         if in_scope {

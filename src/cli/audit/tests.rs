@@ -135,3 +135,13 @@ fn every_object_in_scope_is_judged_and_the_others_are_counted() {
     assert!(text.contains("--> HorizontalPodAutoscaler ml/wrong: spec.metrics[0]"), "{text}");
     assert!(text.contains("1 autoscaler has no tie to inference"), "{text}");
 }
+
+#[test]
+fn an_adapter_configuration_of_the_cluster_is_judged_too() {
+    let rules = "rules:\n- seriesQuery: 'vllm:num_requests_running{namespace!=\"\"}'\n   name: {as: made}\n";
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "adapter", "namespace": "monitoring" },
+        "data": { "config.yaml": rules } });
+    let (findings, tally) = judge_all(&view(&[map]), &Configuration::default());
+    let rules: Vec<&str> = findings.iter().map(|found| found.finding.rule.as_str()).collect();
+    assert_eq!((rules.as_slice(), tally.judged), (&["adapter-rules"][..], 1));
+}
