@@ -124,6 +124,8 @@ async fn control(process: Process, settings: Settings, args: &ControllerArgs) ->
     reached.store(true, Ordering::Relaxed);
     let leads = Arc::<AtomicBool>::default();
     export(&metrics, &leads, &reconcile);
+    let rows = Arc::<HealthRows>::default();
+    export_health(&metrics, &rows);
     tracing::info!(namespace, identity, "the controller runs");
     // Whoever holds a receiver of the election keeps the Lease from being released, so these end before.
     let mut parts = JoinSet::new();
@@ -139,8 +141,6 @@ async fn control(process: Process, settings: Settings, args: &ControllerArgs) ->
         }
         ca_rotation::run(client, settings, leads_certificates, rotation).await;
     };
-    let rows = Arc::<HealthRows>::default();
-    export_health(&metrics, &rows);
     let (client, view, known) = (asking.clone(), Arc::clone(&state), Arc::clone(&caches));
     let (leading, cancel, configured) = (election.leading(), beside.clone(), followed.clone());
     parts.spawn(async move {
