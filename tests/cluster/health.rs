@@ -118,9 +118,10 @@ impl World {
 
     fn events(&self, name: &str, reason: &str) -> Vec<(String, String)> {
         let selector = format!("--field-selector=involvedObject.name={name},reason={reason}");
-        let list = self.get(&["events", &selector]).unwrap();
+        // Of no Events kubectl prints nothing.
+        let list = self.get(&["events", &selector]).unwrap_or_default();
         let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
-        let events = list["items"].as_array().unwrap().iter();
+        let events = list["items"].as_array().into_iter().flatten();
         events.map(|event| (text(event, "type"), text(event, "message"))).collect()
     }
 
