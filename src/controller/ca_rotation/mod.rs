@@ -37,6 +37,8 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::cluster::backoff::jitter;
+
 use apply::{ApplyError, Cluster, Read, Written};
 use patience::Patience;
 use plan::{Endpoint, Leaf, Picture, Step, Validity, plan};
@@ -176,7 +178,7 @@ async fn rotate(cluster: &Cluster<'_>, client: &Client, settings: &Settings, cou
                     tracing::warn!(error = text, "cannot look after certificates; trying again, later and later");
                     last_error = text;
                 }
-                let pause = retry + jitter(retry);
+                let pause = jitter(retry);
                 retry = (retry * 2).min(RETRY_MOST);
                 // A change wakes nobody here: it is the failing that is waited out.
                 sleep(pause).await;
@@ -344,10 +346,4 @@ fn changes(client: &Client, settings: &Settings) -> futures::stream::SelectAll<B
         of::<Secret>(Api::namespaced(client.clone(), namespace), &settings.tls_secret),
         of::<Secret>(Api::namespaced(client.clone(), namespace), &settings.ca_secret),
     ])
-}
-
-/// Up to a quarter of `of`, by the clock's last digits: enough that two do not march in step.
-fn jitter(of: Duration) -> Duration {
-    let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-    of / 4 * (nanos % 1_000) / 1_000
 }

@@ -19,7 +19,7 @@ pub(super) struct Answer {
     /// Of its spec.
     pub(super) fingerprint: u64,
     pub(super) revision: String,
-    /// Who else wrote of it, its status left out.
+    /// Who else wrote of its spec.
     pub(super) others: Vec<String>,
 }
 
@@ -27,7 +27,18 @@ pub(super) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     pub(super) answer: Answer,
-    pub(super) created: bool,
+    pub(super) how: How,
+}
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// It made the object.
+    Created,
+    /// It changed the object, or would have.
+    Applied,
+    /// Nothing: the object had been made so, by another controller.
+    Found,
 }
 
 /// How a removal ended.
@@ -39,10 +50,15 @@ pub(super) enum Removed {
     NotThere,
 }
 
-/// Writes an object for the workload of that UID.
-pub(super) async fn write(rest: &Rest, owner: &str, write: &Write) -> Result<Written, Fault> {
+/// Writes an object for the workload of that UID. When that is a repair, it looks first who else writes it: an apply takes
+/// the fields from them.
+pub(super) async fn write(rest: &Rest, owner: &str, write: &Write, repair: bool) -> Result<Written, Fault> {
     let places = places(&write.key)?;
     let Some(live) = &write.live else { return create(rest, owner, write, &places).await };
+    let mut others = Vec::new();
+    if repair {
+        others = answer(&write.key, &rest.ask(Method::GET, &places.object, Content::None).await?).others;
+    }
     let mut precondition = json!({ "uid": live.uid });
     if live.adopted {
         // Whether its owner gives it away is asked of the API server, and it is written as it was then.
@@ -53,14 +69,18 @@ pub(super) async fn write(rest: &Rest, owner: &str, write: &Write) -> Result<Wri
         }
         precondition["resourceVersion"] = metadata["resourceVersion"].clone();
     }
-    apply(rest, write, &places, &precondition).await
+    let mut written = apply(rest, write, &places, &precondition).await?;
+    written.answer.others.extend(others);
+    written.answer.others.sort_unstable();
+    written.answer.others.dedup();
+    Ok(written)
 }
 
 /// Makes an object that is not there. What is there already is looked at and not touched, unless it is ours.
 async fn create(rest: &Rest, owner: &str, write: &Write, places: &Places) -> Result<Written, Fault> {
     let path = format!("{}?fieldManager={MANAGER}", places.collection);
     let fault = match rest.ask(Method::POST, &path, Content::Json(&write.object)).await {
-        Ok(object) => return Ok(Written { answer: answer(&write.key, &object), created: true }),
+        Ok(object) => return Ok(Written { answer: answer(&write.key, &object), how: How::Created }),
         Err(fault) => fault,
     };
     if fault.class != Class::Conflict {
@@ -76,7 +96,7 @@ async fn create(rest: &Rest, owner: &str, write: &Write, places: &Places) -> Res
     }
     let answer = answer(&write.key, &there);
     if answer.fingerprint == write.fingerprint {
-        return Ok(Written { answer, created: false });
+        return Ok(Written { answer, how: How::Found });
     }
     apply(rest, write, places, &json!({ "uid": answer.uid })).await
 }
@@ -100,7 +120,7 @@ async fn apply(rest: &Rest, write: &Write, places: &Places, precondition: &Value
         let path = format!("{}?fieldManager={MANAGER}", places.object);
         now = answer(&write.key, &rest.ask(Method::PATCH, &path, Content::JsonPatch(&patch)).await?);
     }
-    Ok(Written { answer: now, created: false })
+    Ok(Written { answer: now, how: How::Applied })
 }
 
 /// Removes an object that was generated for the workload of that UID, after looking whether it still is.
@@ -157,10 +177,9 @@ fn answer(key: &Key, object: &Value) -> Answer {
     let text = |name: &str| metadata[name].as_str().unwrap_or_default().to_owned();
     let managers = metadata["managedFields"].as_array().into_iter().flatten();
     let mut others: Vec<String> = managers
-        .filter(|by| by["manager"] != MANAGER && by["subresource"] != "status")
+        .filter(|by| by["manager"] != MANAGER && by["fieldsV1"]["f:spec"].is_object())
         .filter_map(|by| by["manager"].as_str().map(str::to_owned))
         .collect();
-    others.sort_unstable();
     others.dedup();
     Answer {
         uid: text("uid"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::cluster::backoff::pause;
 use crate::policy::reconcile::{Live, Write};
 
-use super::apply::{Answer, is_same};
+use super::apply::{Answer, How, is_same};
 use super::rest::{Class, Fault};
 
 /// How long the watch may take to tell of our own write before it is doubted.
@@ -119,18 +119,23 @@ impl Memory {
         }
     }
 
-    /// Notes a write. Returns what it was, and who else writes the object when that has become a contest.
-    pub(super) fn wrote(&mut self, write: &Write, answer: &Answer, created: bool, now: Instant) -> (Kind, bool) {
-        let (mut kind, mut contested) = (if created { Kind::Created } else { Kind::Updated }, false);
-        if let Some(wrote) = &self.wrote {
-            let adopted = write.live.as_ref().is_some_and(|live| live.adopted);
-            if wrote.answer.uid == answer.uid && wrote.answer.revision == answer.revision {
-                kind = Kind::Unchanged;
-            } else if wrote.wanted == write.fingerprint && wrote.seen && !adopted {
-                kind = Kind::Repaired;
-                contested = self.repaired(now);
-            }
-        }
+    /// Whether a write would be a repair: what we wrote is not so any more, though it is to be.
+    pub(super) fn is_repair(&self, write: &Write) -> bool {
+        let adopted = write.live.as_ref().is_some_and(|live| live.adopted);
+        !adopted && self.wrote.as_ref().is_some_and(|wrote| wrote.wanted == write.fingerprint && wrote.seen)
+    }
+
+    /// Notes a write. Returns what it was, and whether somebody else writes the object again and again.
+    pub(super) fn wrote(&mut self, write: &Write, answer: &Answer, how: How, now: Instant) -> (Kind, bool) {
+        let before = self.wrote.as_ref().map(|wrote| &wrote.answer);
+        let same = before.is_some_and(|before| before.uid == answer.uid && before.revision == answer.revision);
+        let (kind, contested) = match how {
+            How::Found => (Kind::Unchanged, false),
+            _ if same => (Kind::Unchanged, false),
+            _ if self.is_repair(write) => (Kind::Repaired, self.repaired(now)),
+            How::Created => (Kind::Created, false),
+            How::Applied => (Kind::Updated, false),
+        };
         self.wrote = Some(Wrote {
             wanted: write.fingerprint,
             answer: answer.clone(),
@@ -223,13 +228,13 @@ mod tests {
     fn nothing_is_written_again_while_the_watch_lags_and_at_once_when_somebody_changes_it() {
         let (mut memory, now) = (Memory::default(), Instant::now());
         assert_eq!(memory.may_write(&write(None), now), May::Now);
-        assert_eq!(memory.wrote(&write(None), &answer(WANTED, 1), true, now), (Kind::Created, false));
+        assert_eq!(memory.wrote(&write(None), &answer(WANTED, 1), How::Created, now), (Kind::Created, false));
         assert_eq!(memory.may_write(&write(None), now), May::At(now + LAG));
         assert_eq!(memory.may_write(&write(None), now + LAG), May::Now);
         // The view has it, and then something else.
         memory.rests();
         assert_eq!(memory.may_write(&write(Some(2)), now), May::Now);
-        assert_eq!(memory.wrote(&write(Some(2)), &answer(WANTED, 3), false, now), (Kind::Repaired, false));
+        assert_eq!(memory.wrote(&write(Some(2)), &answer(WANTED, 3), How::Applied, now), (Kind::Repaired, false));
         // The same once more, after the view had ours again.
         memory.rests();
         assert_eq!(memory.may_write(&write(Some(2)), now), May::Now);
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn what_the_api_server_makes_of_it_is_not_fought() {
         let (mut memory, now) = (Memory::default(), Instant::now());
-        memory.wrote(&write(None), &answer(7, 1), true, now);
+        memory.wrote(&write(None), &answer(7, 1), How::Created, now);
         assert_eq!(memory.may_write(&write(Some(7)), now + QUIET), May::Never);
         assert_eq!(memory.may_write(&write(Some(8)), now + QUIET), May::Now);
         let other = Write { fingerprint: 9, ..write(Some(7)) };
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn a_contest_is_met_with_patience_that_grows_and_is_forgotten_after_quiet() {
         let (mut memory, mut now) = (Memory::default(), Instant::now());
-        memory.wrote(&write(None), &answer(WANTED, 0), true, now);
+        memory.wrote(&write(None), &answer(WANTED, 0), How::Created, now);
         let mut waits = Vec::new();
         for revision in 1..14 {
             memory.rests();
@@ -256,7 +261,7 @@ mod tests {
                 waits.push((until - now).as_secs() / 60);
                 now = until;
             }
-            let (kind, contested) = memory.wrote(&write(Some(2)), &answer(WANTED, revision), false, now);
+            let (kind, contested) = memory.wrote(&write(Some(2)), &answer(WANTED, revision), How::Applied, now);
             assert_eq!((kind, contested), (Kind::Repaired, revision >= 5), "{revision}");
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
@@ -266,7 +271,7 @@ mod tests {
         now += PATIENCE_MOST + QUIET + LAG;
         memory.rests();
         assert_eq!(memory.may_write(&write(Some(2)), now), May::Now);
-        assert_eq!(memory.wrote(&write(Some(2)), &answer(WANTED, 99), false, now), (Kind::Repaired, false));
+        assert_eq!(memory.wrote(&write(Some(2)), &answer(WANTED, 99), How::Applied, now), (Kind::Repaired, false));
     }
 
     #[test]

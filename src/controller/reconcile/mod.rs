@@ -63,8 +63,11 @@ const TELLERS: usize = 2;
 const TO_TELL: usize = 4_096;
 /// Plans that are made under one lock of the view, while changes of it wait.
 const PLANS: usize = 20;
-/// The shortest time between two passes over whole namespaces, or over everything.
+/// The shortest time between two passes over whole namespaces, or over everything: at first, and when one follows the other.
+const WIDE_FIRST: Duration = Duration::from_millis(200);
 const WIDE: Duration = Duration::from_secs(5);
+/// So long without a pass, the next ones follow quickly again.
+const WIDE_QUIET: Duration = Duration::from_secs(30);
 /// A pass takes at most this part of the time, so that changes that touch everything leave room for the others.
 const WIDE_SHARE: u32 = 4;
 /// How often everything is looked at though nothing happened.
@@ -282,6 +285,7 @@ fn concerns_us(workload: &crate::policy::workload::Workload, view: &ClusterView)
 struct Wide {
     pass: Pass,
     next: Instant,
+    interval: Duration,
     resync: Instant,
 }
 
@@ -299,7 +303,12 @@ struct Pass {
 impl Wide {
     /// Everything, at once.
     fn new(now: Instant) -> Self {
-        Self { pass: Pass { all: true, ..Pass::default() }, next: now, resync: now + jitter(RESYNC) }
+        Self {
+            pass: Pass { all: true, ..Pass::default() },
+            next: now,
+            interval: WIDE_FIRST,
+            resync: now + jitter(RESYNC),
+        }
     }
 
     /// Notes what was touched, and gives the workloads that were by themselves.
@@ -322,7 +331,8 @@ impl Wide {
 
     /// Notes that a pass was queued, which took so long.
     fn passed(&mut self, took: Duration, now: Instant) {
-        self.next = now + WIDE.max(took.saturating_mul(WIDE_SHARE));
+        self.interval = if now > self.next + WIDE_QUIET { WIDE_FIRST } else { (self.interval * 2).min(WIDE) };
+        self.next = now + self.interval.max(took.saturating_mul(WIDE_SHARE));
     }
 
     /// When something is to be done next.

@@ -8,7 +8,7 @@ use crate::policy::objects::{Key, WorkloadKind};
 use crate::policy::reconcile::{Plan, Prune, Say, Write};
 
 use super::TO_TELL;
-use super::apply::{self, Removed, Written};
+use super::apply::{self, How, Removed, Written};
 use super::counters::{Outcome, ReconcileCounters};
 use super::events::{Told, number};
 use super::memory::{Kind, May, Memory};
@@ -29,7 +29,8 @@ struct Part {
     workload: Key,
     uid: String,
     prunes: Vec<Prune>,
-    writes: Vec<Write>,
+    /// With whether it is a repair.
+    writes: Vec<(Write, bool)>,
 }
 
 /// What became of a job.
@@ -77,8 +78,8 @@ pub(super) async fn carry_out(rest: &Rest, job: Job) -> Report {
             }
         }
         // What still stands may be an autoscaler, beside which another one would be the second.
-        for write in if pruned { writes } else { Vec::new() } {
-            let written = apply::write(rest, &uid, &write).await;
+        for (write, repair) in if pruned { writes } else { Vec::new() } {
+            let written = apply::write(rest, &uid, &write, repair).await;
             report.note(&workload, &uid, Done::Write(Box::new(write), written));
             if report.unavailable.is_some() {
                 return report;
@@ -256,15 +257,19 @@ impl Workload {
             }
         });
         let prunes: Vec<Prune> = prunes.collect();
-        let writes = plan.write.into_iter().filter(|write| {
-            let Some(memory) = self.objects.get_mut(&write.key) else { return !waits };
-            match memory.may_write(write, now) {
-                May::Now => !waits,
-                May::At(at) => {
+        let writes = plan.write.into_iter().filter_map(|write| {
+            let memory = self.objects.get_mut(&write.key);
+            let may = memory.map_or((May::Now, false), |memory| {
+                let may = memory.may_write(&write, now);
+                (may, memory.is_repair(&write))
+            });
+            match may {
+                (May::Now, repair) if !waits => Some((write, repair)),
+                (May::At(at), _) => {
                     again.push(at);
-                    false
+                    None
                 }
-                May::Never => false,
+                _ => None,
             }
         });
         let writes = writes.collect();
@@ -303,16 +308,16 @@ impl Workload {
         news: &mut News,
     ) -> Option<Instant> {
         let memory = self.objects.entry(write.key.clone()).or_default();
-        let Written { answer, created } = match written {
+        let Written { answer, how } = match written {
             Ok(written) => written,
             Err(fault) => {
                 return Some(failed(memory, &write.key, "write", &fault, write.fingerprint, now, counters, news));
             }
         };
-        let (kind, contested) = memory.wrote(write, &answer, created, now);
+        let (kind, contested) = memory.wrote(write, &answer, how, now);
         let outcome = match kind {
             Kind::Unchanged => Outcome::Unchanged,
-            _ if created => Outcome::Created,
+            _ if how == How::Created => Outcome::Created,
             _ => Outcome::Applied,
         };
         counters.count(&write.key.kind, outcome);
