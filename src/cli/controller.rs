@@ -13,24 +13,19 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::EXIT_OK;
-use super::serve::{ConfigArgs, Live, Process, ProcessArgs, export_caches, export_probes};
+use super::serve::{ConfigArgs, Known, Live, Process, ProcessArgs, Watched};
 use crate::admission::registration::{MUTATING_NAME, VALIDATING_NAME};
-use crate::cluster::{State, probe, watch};
 use crate::controller::ca_rotation::plan::Validity;
 use crate::controller::ca_rotation::{self, RotationCounters, Settings};
 use crate::controller::health::{self, HealthRows};
 use crate::controller::reconcile::{self, ReconcileCounters};
 use crate::leader::{self, Election};
-use crate::policy::configuration::Configuration;
 use crate::policy::view::ClusterView;
 use crate::telemetry::Metrics;
 use crate::telemetry::prometheus::{Family, row};
 
 /// Where the kubelet mounts the namespace of a pod's service account.
 const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
-/// How often it is looked whether a valid Configuration is there.
-const START_POLL: Duration = Duration::from_millis(100);
 
 const DAY: u64 = 86_400;
 
@@ -44,15 +39,27 @@ pub(super) struct ControllerArgs {
     /// The webhook's Service.
     #[arg(long, default_value = "scalegate", value_name = "NAME")]
     service: String,
-    /// The name of that Service's port which the API server calls.
-    #[arg(long, default_value = "webhook", value_name = "NAME")]
-    port_name: String,
     /// The name of both webhook configurations.
     #[arg(long, default_value = "scalegate", value_name = "NAME")]
     webhook_configuration: String,
     /// The Secret that the webhook reads its certificate from.
     #[arg(long, default_value = "scalegate-tls", value_name = "NAME")]
     tls_secret: String,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    lead: LeadArgs,
+}
+
+/// What is done by one process at a time, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Controller")]
+pub(in crate::cli) struct LeadArgs {
+    /// The name of that Service's port which the API server calls.
+    #[arg(long, default_value = "webhook", value_name = "NAME")]
+    port_name: String,
     /// The Secret with the certificate authority, which only the controller reads.
     #[arg(long, default_value = "scalegate-ca", value_name = "NAME")]
     ca_secret: String,
@@ -77,84 +84,103 @@ pub(super) struct ControllerArgs {
     /// Leave certificates alone: they are files, or cert-manager's.
     #[arg(long)]
     no_certificates: bool,
-    #[command(flatten)]
-    config: ConfigArgs,
-    #[command(flatten)]
-    process: ProcessArgs,
+}
+
+/// The webhook that is looked after, by its names in the cluster.
+pub(in crate::cli) struct Looked<'a> {
+    /// Its namespace.
+    pub(in crate::cli) namespace: &'a str,
+    /// Its Service.
+    pub(in crate::cli) service: &'a str,
+    /// Both webhook configurations.
+    pub(in crate::cli) configuration: &'a str,
+    /// The Secret that it reads its certificate from; none when that is files.
+    pub(in crate::cli) tls_secret: Option<&'a str>,
+}
+
+/// What a leader does with certificates, and where its Lease is.
+pub(in crate::cli) struct Leading {
+    namespace: String,
+    lease: String,
+    /// None: somebody else makes the certificates.
+    rotation: Option<Settings>,
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(args: &ControllerArgs) -> anyhow::Result<u8> {
     // What cannot be used is said before anything begins.
-    let settings = settings(args)?;
-    Process::run(&args.process, |process| control(process, settings, args))?;
+    let leading = args.leading()?;
+    Process::run(&args.process, |process| control(process, leading, args))?;
     Ok(EXIT_OK)
 }
 
-/// Takes part in the election, and while leading generates and rotates, until the process is told to end.
-async fn control(process: Process, settings: Settings, args: &ControllerArgs) -> anyhow::Result<()> {
-    let Process { shutdown, readiness, metrics } = process;
-    let ending = &shutdown.draining;
-    let lease = args.lease.as_str();
-    let (rotation, reconcile) = (Arc::<RotationCounters>::default(), Arc::<ReconcileCounters>::default());
+async fn control(process: Process, leading: Leading, args: &ControllerArgs) -> anyhow::Result<()> {
     // Whoever waits for its turn is as ready as who leads: a rollout must not wait for the Lease.
     let reached = Arc::new(AtomicBool::new(false));
-    let (seen, waits) = (Arc::clone(&reached), format!("the Lease {lease}, which the API server does not give yet"));
-    readiness.require(move || if seen.load(Ordering::Relaxed) { Vec::new() } else { vec![waits.clone()] });
-
-    let Live { client, asking } =
-        Live::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?;
+    let seen = Arc::clone(&reached);
+    let waits = format!("the Lease {}, which the API server does not give yet", leading.lease);
+    process.readiness.require(move || if seen.load(Ordering::Relaxed) { Vec::new() } else { vec![waits.clone()] });
+    let live = Live::infer().await.context("no cluster: run in a pod with a service account, or set KUBECONFIG")?;
     // Everything that runs beside the election, until that has ended.
     let beside = CancellationToken::new();
     let _ends_with_us = beside.clone().drop_guard();
-    let state = State::new(ClusterView::default(), Configuration::default());
-    let followed = args.config.follow(&state, &metrics, &beside);
-    let condition = followed.clone();
-    readiness.require(move || condition.waits_for());
-    let caches = watch::start(client.clone(), Arc::clone(&state), beside.clone());
-    export_caches(&metrics, &caches);
-    let prober = probe::start(asking.clone(), Arc::clone(&state), beside.clone());
-    export_probes(&metrics, &prober);
+    let known = Known::begin(Some(live), ClusterView::default(), &args.config, &process.metrics, &beside);
+    let condition = known.configuration.clone();
+    process.readiness.require(move || condition.waits_for());
+    lead(leading, &process, &known, &reached, &beside).await
+}
 
-    let (namespace, identity) = (settings.namespace.clone(), leader::identity());
+/// Takes part in the election, and while leading generates and rotates, until the process is told to end; then the Lease is
+/// released. `reached` becomes true when the Lease could be read. What runs beside it ends with `beside`.
+///
+/// # Errors
+/// When the election ends by itself, so that another process may lead.
+pub(in crate::cli) async fn lead(
+    leading: Leading,
+    process: &Process,
+    known: &Known,
+    reached: &AtomicBool,
+    beside: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Process { shutdown, metrics, .. } = process;
+    let ending = &shutdown.draining;
+    let Leading { namespace, lease, rotation } = leading;
+    let Some(Watched { live: Live { client, asking }, caches, .. }) = &known.watched else {
+        bail!("a saved picture of a cluster cannot be written to");
+    };
+    let identity = leader::identity();
     let mut election = tokio::select! {
-        election = Election::join(client.clone(), &namespace, lease, &identity) => election,
+        election = Election::join(client.clone(), &namespace, &lease, &identity) => election,
         () = ending.cancelled() => return Ok(()),
     };
     reached.store(true, Ordering::Relaxed);
-    let leads = Arc::<AtomicBool>::default();
-    export(&metrics, &leads, &reconcile);
+    let (leads, counters) = (Arc::<AtomicBool>::default(), Arc::<ReconcileCounters>::default());
+    export(metrics, &leads, &counters);
     let rows = Arc::<HealthRows>::default();
-    export_health(&metrics, &rows);
+    export_health(metrics, &rows);
     tracing::info!(namespace, identity, "the controller runs");
     // Whoever holds a receiver of the election keeps the Lease from being released, so these end before.
     let mut parts = JoinSet::new();
     parts.spawn(note(election.leading(), leads));
-    if !args.no_certificates {
-        export_rotation(&metrics, &rotation);
-    }
-    let rotates = !args.no_certificates;
-    let leads_certificates = election.leading();
+    let leading = election.leading();
     let certificates = async move {
-        if !rotates {
-            return std::future::pending().await;
-        }
-        ca_rotation::run(client, settings, leads_certificates, rotation).await;
+        let Some(settings) = rotation else { return std::future::pending().await };
+        let counters = Arc::<RotationCounters>::default();
+        export_rotation(metrics, &counters);
+        ca_rotation::run(client.clone(), settings, leading, counters).await;
     };
-    let (client, view, known) = (asking.clone(), Arc::clone(&state), Arc::clone(&caches));
-    let (leading, cancel, configured) = (election.leading(), beside.clone(), followed.clone());
+    let shared = || (asking.clone(), Arc::clone(&known.state), Arc::clone(caches));
+    let (leading, cancel, configuration) = (election.leading(), beside.clone(), known.configuration.clone());
+    let (asks, state, known_kinds) = shared();
     parts.spawn(async move {
-        while !configured.waits_for().is_empty() {
-            tokio::time::sleep(START_POLL).await;
-        }
-        health::run(client, view, known, leading, rows, cancel).await;
+        configuration.valid().await;
+        health::run(asks, state, known_kinds, leading, rows, cancel).await;
     });
-    let (leading, cancel) = (election.leading(), beside.clone());
+    let (leading, cancel, configuration) = (election.leading(), beside.clone(), known.configuration.clone());
+    let (asks, state, known_kinds) = shared();
     parts.spawn(async move {
-        while !followed.waits_for().is_empty() {
-            tokio::time::sleep(START_POLL).await;
-        }
-        reconcile::run(asking, state, caches, leading, reconcile, cancel).await;
+        configuration.valid().await;
+        reconcile::run(asks, state, known_kinds, leading, counters, cancel).await;
     });
     let failed = tokio::select! {
         () = certificates => Some("the election ended".to_owned()),
@@ -257,33 +283,59 @@ fn export_rotation(metrics: &Metrics, counters: &Arc<RotationCounters>) {
     });
 }
 
-fn settings(args: &ControllerArgs) -> anyhow::Result<Settings> {
-    let ControllerArgs { ca_validity, leaf_validity, renew_before, .. } = args;
-    if *ca_validity < *leaf_validity * 2 {
-        bail!(
-            "--ca-validity has to be at least twice --leaf-validity, so that no authority ends before its certificates"
-        );
-    }
-    if renew_before.is_some_and(|before| before >= *leaf_validity) {
-        bail!("--renew-before has to be shorter than --leaf-validity, or each certificate would be replaced at once");
-    }
-    Ok(Settings {
-        namespace: match &args.namespace {
+// === impl ControllerArgs ===
+
+impl ControllerArgs {
+    fn leading(&self) -> anyhow::Result<Leading> {
+        let namespace = match &self.namespace {
             Some(namespace) => namespace.clone(),
             None => own_namespace(Path::new(NAMESPACE_FILE))
                 .context("cannot tell the namespace; give --namespace, which is the webhook's")?,
-        },
-        service: args.service.clone(),
-        port_name: args.port_name.clone(),
-        configuration: args.webhook_configuration.clone(),
-        mutating_webhook: MUTATING_NAME.to_owned(),
-        validating_webhook: VALIDATING_NAME.to_owned(),
-        tls_secret: args.tls_secret.clone(),
-        ca_secret: args.ca_secret.clone(),
-        endpoints: args.endpoints.clone(),
-        validity: Validity { authority: *ca_validity, leaf: *leaf_validity, renew_before: *renew_before },
-        settle: args.settle,
-    })
+        };
+        self.lead.leading(&Looked {
+            namespace: &namespace,
+            service: &self.service,
+            configuration: &self.webhook_configuration,
+            tls_secret: Some(&self.tls_secret),
+        })
+    }
+}
+
+// === impl LeadArgs ===
+
+impl LeadArgs {
+    /// What a leader does for that webhook.
+    ///
+    /// # Errors
+    /// When the validities would never let a rotation rest.
+    pub(in crate::cli) fn leading(&self, webhook: &Looked<'_>) -> anyhow::Result<Leading> {
+        let Self { ca_validity, leaf_validity, renew_before, .. } = self;
+        if *ca_validity < *leaf_validity * 2 {
+            bail!(
+                "--ca-validity has to be at least twice --leaf-validity, so that no authority ends before its certificates"
+            );
+        }
+        if renew_before.is_some_and(|before| before >= *leaf_validity) {
+            bail!(
+                "--renew-before has to be shorter than --leaf-validity, or each certificate would be replaced at once"
+            );
+        }
+        let tls_secret = webhook.tls_secret.filter(|_| !self.no_certificates);
+        let rotation = tls_secret.map(|tls_secret| Settings {
+            namespace: webhook.namespace.to_owned(),
+            service: webhook.service.to_owned(),
+            port_name: self.port_name.clone(),
+            configuration: webhook.configuration.to_owned(),
+            mutating_webhook: MUTATING_NAME.to_owned(),
+            validating_webhook: VALIDATING_NAME.to_owned(),
+            tls_secret: tls_secret.to_owned(),
+            ca_secret: self.ca_secret.clone(),
+            endpoints: self.endpoints.clone(),
+            validity: Validity { authority: *ca_validity, leaf: *leaf_validity, renew_before: *renew_before },
+            settle: self.settle,
+        });
+        Ok(Leading { namespace: webhook.namespace.to_owned(), lease: self.lease.clone(), rotation })
+    }
 }
 
 /// The namespace that the service account's mount or the variable POD_NAMESPACE names.
@@ -320,16 +372,20 @@ mod tests {
         args: ControllerArgs,
     }
 
-    fn given(flags: &[&str]) -> anyhow::Result<Settings> {
-        let line = Line::try_parse_from(["controller", "--namespace", "ns"].iter().chain(flags))?;
-        settings(&line.args)
+    fn given(flags: &[&str]) -> anyhow::Result<Leading> {
+        Line::try_parse_from(["controller", "--namespace", "ns"].iter().chain(flags))?.args.leading()
     }
 
     #[test]
     fn by_default_an_authority_outlives_its_leaves_and_the_name_is_the_services() {
-        let settings = given(&[]).unwrap();
+        let settings = given(&[]).unwrap().rotation.unwrap();
         assert_eq!(settings.server_name(), "scalegate.ns.svc");
         assert!(settings.validity.authority >= settings.validity.leaf * 2);
+    }
+
+    #[test]
+    fn certificates_of_somebody_else_are_left_alone() {
+        assert!(given(&["--no-certificates"]).unwrap().rotation.is_none());
     }
 
     #[test]
@@ -342,7 +398,7 @@ mod tests {
             (&["--settle", "99999999999999999999d"], "--settle"),
             (&["--settle", "\u{e9}"], "--settle"),
         ] {
-            let error = given(flags).unwrap_err().to_string();
+            let error = given(flags).err().unwrap().to_string();
             assert!(error.contains(named), "{flags:?}: {error}");
         }
     }

@@ -86,9 +86,12 @@ enum Command {
     /// Serve the admission webhook.
     #[cfg(feature = "serve")]
     Webhook(Box<webhook::WebhookArgs>),
-    /// Look after the webhook's certificates in a cluster.
+    /// Write what labels bring, and look after the webhook's certificates.
     #[cfg(feature = "serve")]
     Controller(controller::ControllerArgs),
+    /// Serve the webhook and be the controller, in one process.
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::both::ServeArgs>),
     /// Print the webhook configurations, for an installation without the chart.
     #[cfg(feature = "serve")]
     Manifests(manifests::ManifestsArgs),
@@ -166,6 +169,8 @@ pub fn run() -> ExitCode {
         Command::Webhook(args) => webhook::run(&args),
         #[cfg(feature = "serve")]
         Command::Controller(args) => controller::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::both::run(&args),
         #[cfg(feature = "serve")]
         Command::Manifests(args) => manifests::run(&args),
         #[cfg(feature = "serve")]

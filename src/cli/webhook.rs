@@ -11,21 +11,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::EXIT_OK;
 use super::serve::{
-    Certificate, CertificateArgs, ClusterArgs, ConfigArgs, LimitArgs, Process, ProcessArgs, RegistrationArgs,
-    export_caches, export_probes, watch_registration,
+    Certificate, CertificateArgs, ClusterArgs, ConfigArgs, Known, LimitArgs, Process, ProcessArgs, RegistrationArgs,
+    watch_registration,
 };
 use super::world::read_cluster;
 use crate::admission::service::Service;
 use crate::admission::{Counters, FindingCounts, router_counting};
-use crate::cluster::probe;
-use crate::cluster::watch;
-use crate::cluster::{State, now};
-use crate::policy::configuration::Configuration;
+use crate::cluster::now;
 use crate::policy::view::ClusterView;
 use crate::tls::{ConnectionCounters, serve};
 
-/// How often the view is told the time; ages that matter are minutes.
-const CLOCK: Duration = Duration::from_secs(10);
 /// How often it is looked whether everything is there that a decision needs.
 const START_POLL: Duration = Duration::from_millis(100);
 /// Handshakes that the kernel keeps for us while we are busy.
@@ -44,19 +39,26 @@ const BACKLOG: u32 = 1024;
       --tls-cert certs/dev/tls.crt --tls-key certs/dev/tls.key
       over a saved picture of one")]
 pub(super) struct WebhookArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    process: ProcessArgs,
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+/// Where and how calls are answered.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AnswerArgs {
     /// Address to serve on.
     #[arg(long, default_value = "0.0.0.0:9443", value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     #[command(flatten)]
-    config: ConfigArgs,
+    pub(in crate::cli) registration: RegistrationArgs,
     #[command(flatten)]
-    certificate: CertificateArgs,
-    #[command(flatten)]
-    cluster: ClusterArgs,
-    #[command(flatten)]
-    registration: RegistrationArgs,
-    #[command(flatten)]
-    process: ProcessArgs,
+    pub(in crate::cli) certificate: CertificateArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -69,7 +71,7 @@ pub(super) fn run(args: &WebhookArgs) -> anyhow::Result<u8> {
         None => ClusterView::default(),
     };
     view.now = now();
-    let certificate = args.certificate.load()?;
+    let certificate = args.answer.certificate.load()?;
     Process::run(&args.process, |process| serve_webhook(args, process, view, certificate))?;
     Ok(EXIT_OK)
 }
@@ -80,34 +82,44 @@ async fn serve_webhook(
     view: ClusterView,
     certificate: Certificate,
 ) -> anyhow::Result<()> {
+    let live = args.cluster.live().await?;
+    // Everything that runs beside the server, until the server has ended.
+    let beside = CancellationToken::new();
+    let _ends_with_us = beside.clone().drop_guard();
+    let known = Known::begin(live, view, &args.config, &process.metrics, &beside);
+    answer(&args.answer, &process, &known, certificate, &beside).await
+}
+
+/// Answers calls by what is known, once all is known that a decision needs, until the process is told to end and calls in
+/// flight have been answered. What runs beside it ends with `beside`.
+///
+/// # Errors
+/// When the port is taken, or the certificate needs a live cluster.
+pub(in crate::cli) async fn answer(
+    args: &AnswerArgs,
+    process: &Process,
+    known: &Known,
+    certificate: Certificate,
+    beside: &CancellationToken,
+) -> anyhow::Result<()> {
     let Process { shutdown, readiness, metrics } = process;
     let ending = &shutdown.draining;
-    let live_cluster = args.cluster.live().await?;
-    let client = live_cluster.as_ref().map(|live| live.client.clone());
     // Taken now, so that a port that is not free is said at once; nobody is answered before decisions can be made.
     let socket = bind(args.listen).with_context(|| {
         format!("cannot listen on --listen {}; give an address of this machine and a port that is free", args.listen)
     })?;
-    let state = State::new(view, Configuration::default());
-    // Everything that runs beside the server, until the server has ended.
-    let beside = CancellationToken::new();
-    let _ends_with_us = beside.clone().drop_guard();
+    let client = known.watched.as_ref().map(|watched| &watched.live.client);
 
     let mut conditions: Vec<Box<dyn Fn() -> Vec<String> + Send + Sync>> = Vec::new();
-    let followed = args.config.follow(&state, &metrics, &beside);
-    conditions.push(Box::new(move || followed.waits_for()));
+    let configuration = known.configuration.clone();
+    conditions.push(Box::new(move || configuration.waits_for()));
     let (live, tls) = (Arc::clone(&certificate.live), certificate.tls.clone());
-    certificate.follow(client.as_ref(), &args.registration.namespace, &metrics, beside.clone())?;
+    certificate.follow(client, &args.registration.namespace, metrics, beside.clone())?;
     let there = Arc::clone(&live);
     conditions.push(Box::new(move || if there.is_there() { Vec::new() } else { vec!["a certificate".to_owned()] }));
-    let prober = live_cluster.map(|live| probe::start(live.asking, Arc::clone(&state), beside.clone()));
-    match &client {
-        Some(client) => {
-            let caches = watch::start(client.clone(), Arc::clone(&state), beside.clone());
-            export_caches(&metrics, &caches);
-            conditions.push(Box::new(move || caches.not_ready().iter().map(|line| without_cause(line)).collect()));
-        }
-        None => drop(tokio::spawn(tell_time(Arc::clone(&state), beside.clone()))),
+    if let Some(watched) = &known.watched {
+        let caches = Arc::clone(&watched.caches);
+        conditions.push(Box::new(move || caches.not_ready().iter().map(|line| without_cause(line)).collect()));
     }
 
     let (counters, findings) = (Arc::new(Counters::default()), Arc::new(FindingCounts::default()));
@@ -128,21 +140,18 @@ async fn serve_webhook(
         tokio::select! { () = ending.cancelled() => return Ok(()), () = tokio::time::sleep(START_POLL) => {} }
     }
 
-    let mut service = Service::new(state).with_findings(findings);
-    if client.is_some() {
-        service = service.with_patience();
-    }
-    if let Some(prober) = prober {
-        export_probes(&metrics, &prober);
-        service = service.with_look(prober);
+    let mut service = Service::new(Arc::clone(&known.state)).with_findings(findings);
+    if let Some(watched) = &known.watched {
+        let prober = Arc::clone(&watched.prober);
+        service = service.with_patience().with_look(prober);
     }
     let router = router_counting(Arc::new(service), args.limits.limits(), counters);
     let listener: TcpListener = socket.listen(BACKLOG).with_context(|| format!("--listen {}", args.listen))?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
-    if let Some(client) = &client {
-        let (where_we_are, told) = ((address, live), (&*readiness, &*metrics));
-        watch_registration(client, &args.registration, where_we_are, told, &beside);
+    if let Some(client) = client {
+        let (where_we_are, told) = ((address, live), (&**readiness, &**metrics));
+        watch_registration(client, &args.registration, where_we_are, told, beside);
     }
     serving.cancel();
     serve(listener, tls, router, args.limits.settings(connections), ending.cancelled()).await?;
@@ -161,12 +170,4 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
-}
-
-/// Answers of the metrics APIs grow old while we serve.
-async fn tell_time(state: Arc<State>, cancel: CancellationToken) {
-    loop {
-        state.set_now(now());
-        tokio::select! { () = cancel.cancelled() => return, () = tokio::time::sleep(CLOCK) => {} }
-    }
 }

@@ -11,6 +11,7 @@ mod reference;
 
 mod audit;
 mod behaviour;
+mod both;
 mod chart;
 mod control_plane;
 mod controller;

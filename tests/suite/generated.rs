@@ -123,7 +123,7 @@ fn the_flags_that_are_described_are_those_of_the_commands() {
     let mut root = Cli::command();
     // Fills in what flags inherit.
     root.build();
-    for name in ["webhook", "controller", "manifests"] {
+    for name in ["webhook", "controller", "serve", "manifests"] {
         let command = root.find_subcommand(name).unwrap();
         write!(text, "\n## `scalegate {name}`\n\n| Flag | Default | Meaning |\n|---|---|---|\n").unwrap();
         for flag in command.get_arguments().filter(|flag| flag.get_id() != "help") {

@@ -51,6 +51,11 @@ enum Source {
 }
 
 impl CertificateArgs {
+    /// The Secret that the certificate is read from; none when it is files.
+    pub(in crate::cli) fn secret(&self) -> Option<&str> {
+        self.tls_secret.as_deref()
+    }
+
     /// Reads the files; the Secret comes later.
     ///
     /// # Errors

@@ -13,6 +13,9 @@ use crate::config_file::Follower;
 use crate::telemetry::Metrics;
 use crate::telemetry::prometheus::{Family, row};
 
+/// How often it is looked whether a valid one is there.
+const POLL: Duration = Duration::from_millis(100);
+
 /// Which Configuration.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct ConfigArgs {
@@ -55,6 +58,13 @@ impl Followed {
         match &self.0 {
             Some(follower) if !follower.has_one() => vec!["a valid configuration (--config)".to_owned()],
             _ => Vec::new(),
+        }
+    }
+
+    /// Resolves once there is one to decide by.
+    pub(in crate::cli) async fn valid(&self) {
+        while !self.waits_for().is_empty() {
+            tokio::time::sleep(POLL).await;
         }
     }
 }

@@ -15,6 +15,9 @@ mod beside_annotations;
 #[cfg(test)]
 mod tests;
 
+/// Scrape objects over one workload's pods that are compared with each other.
+const MOST: usize = 16;
+
 pub(super) static RULE: Rule = Rule {
     id: "double-scrape",
     default: Level::Warn,
@@ -247,6 +250,8 @@ impl<'a> Scraped<'a> {
             .filter(|(_, series)| series.iter().any(|one| *one > Coverage::No))
             .collect();
         found.sort_by_key(|(entry, _)| entry.order);
+        // Pairs are looked at, and a tenant may write any number of objects.
+        found.truncate(MOST);
         found
     }
 

@@ -158,12 +158,13 @@ fn controller_launch(chart: &Installed<'_>, replicas: &[Scalegate]) -> Launch {
     replicas.iter().fold(launch, |launch, replica| launch.args([format!("--endpoint={}", replica.address())]))
 }
 
-fn create_namespace(cluster: &ControlPlane) {
+/// Makes [`NAMESPACE`], with the Pod Security that the chart promises.
+pub fn create_namespace(cluster: &ControlPlane) {
     let namespace = json!({
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": {
             "name": NAMESPACE,
-            // What the chart promises; the processes run here, so only rendered pods can show it.
+            // The processes run here, so only rendered pods can show it.
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         },
     });

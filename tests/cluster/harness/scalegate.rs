@@ -62,6 +62,11 @@ impl Launch {
         self.args(["--listen".to_owned(), address.to_string()])
     }
 
+    /// Where it will serve admission.
+    pub fn address(&self) -> SocketAddr {
+        self.listen.expect("`listening` was called")
+    }
+
     /// `--admin-listen` with a free port of loopback; without it, readiness is whether it takes connections.
     pub fn with_admin(mut self) -> Self {
         let address = free_address();

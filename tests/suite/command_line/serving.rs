@@ -162,6 +162,38 @@ fn webhook_refuses_to_start_on_what_it_cannot_use() {
     assert!(start(&certificate, &at(&files, "missing.key"), "none.yaml").contains("missing.key"));
 }
 
+#[test]
+fn serve_takes_the_flags_of_both_commands_and_says_which_it_cannot_use() {
+    let serve = |arguments: &[&str]| {
+        let ran = scalegate(&[&["serve", "--admin-listen=127.0.0.1:0", "--listen=127.0.0.1:0"], arguments].concat())
+            .env("KUBECONFIG", "/nonexistent")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .output()
+            .unwrap();
+        assert_eq!(ran.status.code(), Some(2), "{arguments:?}");
+        String::from_utf8(ran.stderr).unwrap()
+    };
+    let secret = "--tls-secret=scalegate-tls";
+    for (arguments, named) in [
+        (&[][..], "--tls-cert"),
+        (&[secret, "--tls-cert=a", "--tls-key=b"], "--tls-secret"),
+        // There is nothing to write to in a saved picture.
+        (&[secret, "--cluster=cluster.yaml"], "--cluster"),
+        (&[secret, "--ca-validity=100d"], "--ca-validity"),
+        (&[secret, "--renew-before=90d"], "--renew-before"),
+        (&[secret, "--max-in-flight=0"], "--max-in-flight"),
+        (&["--tls-cert=/nonexistent/a", "--tls-key=/nonexistent/b"], "/nonexistent/a"),
+        // Everything else is in order.
+        (
+            &[secret, "--no-certificates", "--lease=l", "--port-name=p", "--fail-closed", "--quiet-period=1"],
+            "KUBECONFIG",
+        ),
+    ] {
+        let said = serve(arguments);
+        assert!(said.contains(named), "{arguments:?}: {said}");
+    }
+}
+
 /// One request to the admin port; the status and the answer.
 fn admin(address: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
