@@ -153,3 +153,11 @@ impl Finding {
         self
     }
 }
+/// The beginning of a text that has at most so many bytes, and ends with a whole character.
+pub fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    text.get(..end).unwrap_or_default()
+}

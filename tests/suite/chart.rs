@@ -317,8 +317,8 @@ fn where_somebody_else_makes_the_certificates_the_controller_has_nothing_to_do_w
             &deployments_named(&objects, "scalegate-controller")["spec"]["template"]["spec"]["containers"][0]["args"],
         );
         assert!(arguments.contains("--no-certificates"), "{arguments:?}");
-        let names_one = |flag: &&str| flag.starts_with("--tls-secret") || flag.starts_with("--ca-secret");
-        assert!(!arguments.iter().any(|flag| names_one(&flag)), "{arguments:?}");
+        let names_one = |flag: &str| flag.starts_with("--tls-secret") || flag.starts_with("--ca-secret");
+        assert!(!arguments.iter().any(|flag| names_one(flag)), "{arguments:?}");
         for (role, rule) in grants(&objects).into_iter().filter(|(role, _)| role.contains("controller")) {
             let resources = strings(&rule["resources"]);
             for kind in ["secrets", "mutatingwebhookconfigurations", "validatingwebhookconfigurations"] {

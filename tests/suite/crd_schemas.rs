@@ -21,16 +21,16 @@ const OPERATOR: &str = "github.com/prometheus-operator/prometheus-operator@v0.85
 
 struct Definitions {
     group: &'static str,
-    definitions: Vec<Value>,
+    kinds: Vec<Value>,
     policies: Vec<Value>,
 }
 
 impl Definitions {
     fn gmp() -> Option<Self> {
-        let definitions = reference::documents("crds/gmp.yaml")?;
+        let kinds = reference::documents("crds/gmp.yaml")?;
         let policies = reference::documents("crds/gmp-admission-policies.yaml")?;
         let policies = policies.into_iter().filter(|policy| policy["kind"] == "ValidatingAdmissionPolicy").collect();
-        Some(Self { group: GROUP, definitions, policies })
+        Some(Self { group: GROUP, kinds, policies })
     }
 
     fn operator() -> Option<Self> {
@@ -41,12 +41,12 @@ impl Definitions {
         }
         // A flag in the middle of an expression, which this validator does not know, in a field that we do not write.
         let text = Value::Array(definitions).to_string().replace("^(?i)(abort|warn)?$", "^(abort|warn)?$");
-        let definitions = serde_json::from_str(&text).unwrap();
-        Some(Self { group: OPERATOR_GROUP, definitions, policies: Vec::new() })
+        let kinds = serde_json::from_str(&text).unwrap();
+        Some(Self { group: OPERATOR_GROUP, kinds, policies: Vec::new() })
     }
 
     fn definition(&self, kind: &str) -> &Value {
-        self.definitions.iter().find(|definition| definition["spec"]["names"]["kind"] == kind).expect(kind)
+        self.kinds.iter().find(|definition| definition["spec"]["names"]["kind"] == kind).expect(kind)
     }
 
     fn schema(&self, object: &Value) -> &Value {

@@ -11,7 +11,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::policy::finding::ObjectRef;
+use crate::policy::finding::{ObjectRef, beginning};
 use crate::policy::render::fingerprint;
 
 /// Who the Events are from.
@@ -100,11 +100,11 @@ fn event(told: &Told, instance: &str, now: &str) -> Value {
         "metadata": { "name": name(told), "namespace": about.namespace },
         "eventTime": now,
         "reportingController": REPORTER,
-        "reportingInstance": cut(instance, INSTANCE),
+        "reportingInstance": beginning(instance, INSTANCE),
         "action": "Look",
         "type": if *warning { "Warning" } else { "Normal" },
-        "reason": cut(reason, REASON),
-        "note": cut(note, NOTE),
+        "reason": beginning(reason, REASON),
+        "note": beginning(note, NOTE),
         "regarding": {
             "apiVersion": about.api_version,
             "kind": about.kind,
@@ -118,7 +118,7 @@ fn event(told: &Told, instance: &str, now: &str) -> Value {
 /// The same for the same thing told of the same object, so that two controllers, or one that starts again, tell it once.
 fn name(told: &Told) -> String {
     let number = fingerprint("Event", &json!([told.about.kind, told.uid, told.reason, told.note]));
-    format!("{}.{number:016x}", cut(&told.about.name, NAME).trim_end_matches(['.', '-']))
+    format!("{}.{number:016x}", beginning(&told.about.name, NAME).trim_end_matches(['.', '-']))
 }
 
 /// A rule's id as the reason of an Event: `metric-exists` is `MetricExists`.
@@ -128,11 +128,6 @@ pub(super) fn camel(id: &str) -> String {
         characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
     });
     parts.collect()
-}
-
-/// The beginning of a text that has at most so many bytes.
-fn cut(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -154,7 +149,7 @@ mod tests {
         let event = event(&told("llm", &"\u{e9}".repeat(600)), "pod", "2026-01-31T12:00:00.000000Z");
         let note = event["note"].as_str().unwrap();
         assert_eq!(note.len(), 1024);
-        assert_eq!(cut("ab\u{e9}", 3), "ab");
+        assert_eq!(beginning("ab\u{e9}", 3), "ab");
     }
 
     #[test]

@@ -59,7 +59,8 @@ struct Event {
     involved_object: Involved,
     message: Option<String>,
     last_timestamp: Option<String>,
-    event_time: Option<String>,
+    #[serde(rename = "eventTime")]
+    happened: Option<String>,
     series: Option<Series>,
 }
 
@@ -156,7 +157,7 @@ fn read(body: &[u8]) -> Result<Vec<Unscheduled>, String> {
     let list: List = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let events = list.items.into_iter().filter_map(|event| {
         let series = event.series.and_then(|series| series.last_observed_time);
-        let times = [series, event.last_timestamp, event.event_time, event.metadata.creation_timestamp];
+        let times = [series, event.last_timestamp, event.happened, event.metadata.creation_timestamp];
         let at = times.iter().flatten().filter_map(|time| seconds(time)).max()?;
         Some(Unscheduled { pod: event.involved_object.name?, message: event.message?, at })
     });

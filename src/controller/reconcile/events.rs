@@ -4,6 +4,7 @@ use http::Method;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::policy::finding::beginning;
 use crate::policy::objects::{Key, WorkloadKind};
 use crate::policy::render::fingerprint;
 
@@ -42,7 +43,7 @@ pub(super) struct Events {
 impl Events {
     /// Events that `instance` reports, a pod's name.
     pub(super) fn new(rest: Rest, instance: &str) -> Self {
-        Self { rest, instance: cut(instance, INSTANCE).to_owned() }
+        Self { rest, instance: beginning(instance, INSTANCE).to_owned() }
     }
 
     /// Writes one. The same thing told again, by whichever replica, is one Event, and a series of them when it was something
@@ -76,7 +77,7 @@ impl Events {
             "action": "Reconcile",
             "type": if *warning { "Warning" } else { "Normal" },
             "reason": reason,
-            "note": cut(note, NOTE),
+            "note": beginning(note, NOTE),
             "regarding": {
                 "apiVersion": kind.api_version(),
                 "kind": workload.kind,
@@ -96,17 +97,8 @@ pub(super) fn number(reason: &str, note: &str) -> u64 {
 /// The same for the same thing told of the same workload, so that two controllers, or one that starts again, tell it once.
 fn name(told: &Told) -> String {
     let number = fingerprint("Event", &json!([told.workload.kind, told.uid, told.reason, told.note]));
-    let workload = cut(&told.workload.name, NAME).trim_end_matches(['.', '-']);
+    let workload = beginning(&told.workload.name, NAME).trim_end_matches(['.', '-']);
     format!("{workload}.{number:016x}")
-}
-
-/// The beginning of a text that has at most so many bytes.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -121,9 +113,9 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_before_the_character_that_does_not_fit() {
-        assert_eq!(cut("ab\u{e9}d", 3), "ab");
-        assert_eq!(cut("ab\u{e9}d", 4), "ab\u{e9}");
-        assert_eq!(cut("ab", 9), "ab");
+        assert_eq!(beginning("ab\u{e9}d", 3), "ab");
+        assert_eq!(beginning("ab\u{e9}d", 4), "ab\u{e9}");
+        assert_eq!(beginning("ab", 9), "ab");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::policy::configuration::Configuration;
+use crate::policy::finding::beginning;
 use crate::policy::placement::resources::{is_accelerator, wants_accelerator};
 use crate::policy::workload::Workload;
 
@@ -51,8 +52,7 @@ pub fn pending(workload: &Workload, events: &[Unscheduled], oldest: i64) -> Opti
         }
     }
     let newest = last.values().max_by_key(|event| event.at)?;
-    let end = newest.message.floor_char_boundary(LONGEST_MESSAGE);
-    let message = newest.message.get(..end).unwrap_or_default().trim_end_matches('.').to_owned();
+    let message = beginning(&newest.message, LONGEST_MESSAGE).trim_end_matches('.').to_owned();
     // Pods that were replaced meanwhile have Events still.
     Some(Pending { pods: last.len().min(missing), message })
 }

@@ -143,10 +143,7 @@ impl Chain<'_> {
 
     fn place(&self) -> Place {
         let Some(settings) = self.settings else { return Place::Open(INVALID.to_owned()) };
-        let serving = match &self.serving {
-            Ok(serving) => serving,
-            Err(_) => return Place::Open("its server is not known".to_owned()),
-        };
+        let Ok(serving) = &self.serving else { return Place::Open("its server is not known".to_owned()) };
         match render::announce(self.workload, settings, self.configuration, &|_| false) {
             Ok(announced) => match announced.scraped_port {
                 Some(port) => Place::At(port, serving.path.clone()),

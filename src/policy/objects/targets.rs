@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::de::null_default;
+use crate::policy::finding::beginning;
 
 /// An error is kept up to so many bytes.
 const LONGEST_ERROR: usize = 256;
@@ -80,8 +81,7 @@ impl From<RawStatus> for PodMonitoringStatus {
             if targets.error.is_empty()
                 && let Some(sample) = samples.find(|sample| !sample.last_error.is_empty())
             {
-                let end = sample.last_error.floor_char_boundary(LONGEST_ERROR);
-                sample.last_error.get(..end).unwrap_or_default().clone_into(&mut targets.error);
+                beginning(&sample.last_error, LONGEST_ERROR).clone_into(&mut targets.error);
             }
         }
         Self { targets: Some(Box::new(targets)) }

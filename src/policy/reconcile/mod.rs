@@ -176,7 +176,7 @@ struct Enabled<'a, 'p> {
 
 // === impl Enabled ===
 
-impl<'a> Enabled<'a, '_> {
+impl Enabled<'_, '_> {
     fn fill(mut self) {
         let Context { view, configuration, .. } = self.context;
         let namespace = self.workload.metadata.namespace.as_deref();
@@ -234,7 +234,7 @@ impl<'a> Enabled<'a, '_> {
             self.plan.says.push(Say::warning("KindNotServed", note));
             return vec![key];
         }
-        if ours.is_some_and(|entry| is_paused(entry)) {
+        if ours.is_some_and(is_paused) {
             return vec![key];
         }
         if let Some(entry) = there
@@ -248,16 +248,13 @@ impl<'a> Enabled<'a, '_> {
             return ours.map(|_| key).into_iter().collect();
         }
         if rollout::is_under_way(self.workload) {
-            match there {
-                Some(entry) => rollout::follow(&mut value, entry, self.settings),
-                None => {
-                    let note = format!(
-                        "no {} is written until the rollout is complete: it follows the pods that serve",
-                        of.kind
-                    );
-                    self.plan.says.push(Say::note("WaitsForRollout", note));
-                    return vec![key];
-                }
+            if let Some(entry) = there {
+                rollout::follow(&mut value, entry, self.settings);
+            } else {
+                let note =
+                    format!("no {} is written until the rollout is complete: it follows the pods that serve", of.kind);
+                self.plan.says.push(Say::note("WaitsForRollout", note));
+                return vec![key];
             }
         }
         if let Some(why) = render::withheld(&value, self.workload, &self.context) {

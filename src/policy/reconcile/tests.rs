@@ -59,7 +59,9 @@ fn foreign_monitoring(port: u16) -> Value {
 impl Cluster {
     fn of(objects: &[Value]) -> Self {
         let mut cluster = Self::default();
-        objects.iter().for_each(|object| cluster.put(object));
+        for object in objects {
+            cluster.put(object);
+        }
         cluster
     }
 

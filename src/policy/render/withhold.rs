@@ -116,8 +116,8 @@ fn scrapes(other: &Object, ours: &Object, workload: &Workload, view: &ClusterVie
     let path = path.as_deref().unwrap_or("/metrics");
     // One that may or may not scrape is no reason to leave the pods unscraped.
     u16::try_from(port).is_ok_and(|port| {
-        let certain = |series: &&str| scrape::coverage(other, workload, port, path, series, view) == Coverage::Certain;
-        scrape::SCALED_ON.iter().any(|series| certain(&series))
+        let of = |series: &str| scrape::coverage(other, workload, port, path, series, view);
+        scrape::SCALED_ON.iter().any(|series| of(series) == Coverage::Certain)
     })
 }
 

@@ -140,7 +140,9 @@ fn feed(hash: &mut u64, value: &Value) {
         }
         Value::Array(items) => {
             bytes(hash, b"[");
-            items.iter().for_each(|item| feed(hash, item));
+            for item in items {
+                feed(hash, item);
+            }
             bytes(hash, b"]");
         }
         Value::String(string) => text(hash, string),

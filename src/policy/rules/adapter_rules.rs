@@ -244,5 +244,5 @@ fn names_inference(text: &str, hpas: &[HpaFacts<'_>]) -> bool {
     let asked = |word: &str| hpas.iter().flat_map(|hpa| &hpa.metrics).any(|usage| usage.name == word);
     words
         .filter(|word| !word.is_empty())
-        .any(|word| word.starts_with("vllm:") || matches!(engine::lookup(word), Some(_)) || asked(word))
+        .any(|word| word.starts_with("vllm:") || engine::lookup(word).is_some() || asked(word))
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::super::de::null_default;
+use crate::policy::finding::beginning;
 
 /// The HPA controller can compute a number of replicas.
 const SCALING_ACTIVE: &str = "ScalingActive";
@@ -64,11 +65,11 @@ impl Standing {
                         _ => None,
                     };
                     if fails && standing.refusal.is_none() {
-                        standing.refusal = Some(raw.refusal());
+                        standing.refusal = Some(Box::new(raw.refusal()));
                     }
                 }
                 // What it cannot reach it cannot compute for.
-                ABLE_TO_SCALE if fails => standing.refusal = Some(raw.refusal()),
+                ABLE_TO_SCALE if fails => standing.refusal = Some(Box::new(raw.refusal())),
                 _ => {}
             }
         }
@@ -110,10 +111,9 @@ impl Serialize for Standing {
 // === impl Raw ===
 
 impl Raw {
-    fn refusal(self) -> Box<Refusal> {
-        let end = self.message.floor_char_boundary(LONGEST_MESSAGE);
-        let message = self.message.get(..end).unwrap_or_default().to_owned();
-        Box::new(Refusal { condition: self.kind, reason: self.reason, message })
+    fn refusal(self) -> Refusal {
+        let message = beginning(&self.message, LONGEST_MESSAGE).to_owned();
+        Refusal { condition: self.kind, reason: self.reason, message }
     }
 }
 
