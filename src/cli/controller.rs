@@ -148,25 +148,29 @@ pub(in crate::cli) async fn lead(
     let Some(Watched { live: Live { client, asking }, caches, .. }) = &known.watched else {
         bail!("a saved picture of a cluster cannot be written to");
     };
+    // Told from the start, so that nobody takes a controller without its Lease for one that does not count.
+    let (leads, counters) = (Arc::<AtomicBool>::default(), Arc::<ReconcileCounters>::default());
+    export(metrics, &leads, &counters);
+    let rows = Arc::<HealthRows>::default();
+    export_health(metrics, &rows);
+    let rotation = rotation.map(|settings| {
+        let counters = Arc::<RotationCounters>::default();
+        export_rotation(metrics, &counters);
+        (settings, counters)
+    });
     let identity = leader::identity();
     let mut election = tokio::select! {
         election = Election::join(client.clone(), &namespace, &lease, &identity) => election,
         () = ending.cancelled() => return Ok(()),
     };
     reached.store(true, Ordering::Relaxed);
-    let (leads, counters) = (Arc::<AtomicBool>::default(), Arc::<ReconcileCounters>::default());
-    export(metrics, &leads, &counters);
-    let rows = Arc::<HealthRows>::default();
-    export_health(metrics, &rows);
     tracing::info!(namespace, identity, "the controller runs");
     // Whoever holds a receiver of the election keeps the Lease from being released, so these end before.
     let mut parts = JoinSet::new();
     parts.spawn(note(election.leading(), leads));
     let leading = election.leading();
     let certificates = async move {
-        let Some(settings) = rotation else { return std::future::pending().await };
-        let counters = Arc::<RotationCounters>::default();
-        export_rotation(metrics, &counters);
+        let Some((settings, counters)) = rotation else { return std::future::pending().await };
         ca_rotation::run(client.clone(), settings, leading, counters).await;
     };
     let shared = || (asking.clone(), Arc::clone(&known.state), Arc::clone(caches));

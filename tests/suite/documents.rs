@@ -205,7 +205,9 @@ fn every_metric_of_the_webhook_is_described_and_every_described_one_exported() {
 #[test]
 fn every_metric_of_the_controller_is_described_and_every_described_one_exported() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = ["controller", "--namespace", "scalegate-system"];
+    let config = folder.path().join("config.yaml").display().to_string();
+    fs::write(&config, "apiVersion: scalegate.dev/v1alpha1\nkind: Configuration\n").unwrap();
+    let arguments = ["controller", "--namespace", "scalegate-system", "--config", &config];
     let mut started = start(&arguments, &api_server(folder.path()));
     let scrape = scrape_with("scalegate_rotation_not_after", &mut started);
     none(&differences("controller", &scrape), "differences between docs/metrics.md and a scrape of the controller");
