@@ -190,9 +190,11 @@ const BAD: (&str, &str) = ("prometheus.googleapis.com|vllm:kv_cache_usage_perc|g
 
 fn workload(name: &str, labelled: bool) -> Value {
     let labels = if labelled { json!({"scalegate.dev/autoscale": "server-metrics"}) } else { json!({}) };
+    let annotations = if labelled { json!({"scalegate.dev/generate": "false"}) } else { json!({}) };
     json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": name, "labels": labels},
+        // Where a controller runs, autoscalers of these names would else be its own.
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
         "spec": {
             "selector": {"matchLabels": {"app": name}},
             "template": {
