@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// In a pipe, how often the table is printed.
 const EVERY: Duration = Duration::from_secs(10);
 
+/// What is quoted is broken into lines of at most so many characters.
+const WIDTH: usize = 100;
+
 /// Where the demo prints. Clones print to the same place.
 #[derive(Clone)]
 pub struct Screen(Arc<Mutex<State>>);
@@ -58,7 +61,8 @@ impl Screen {
 
     /// What a program said.
     pub fn quote(&self, text: &str) {
-        let lines: Vec<&str> = text.lines().collect();
+        let lines: Vec<String> = text.lines().flat_map(|line| wrap(line, WIDTH)).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         self.print(&lines, Style::Faint, "     | ");
     }
 
@@ -118,4 +122,20 @@ impl State {
             }
         }
     }
+}
+
+/// Breaks a line at its spaces.
+fn wrap(line: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in line.split(' ') {
+        match lines.last_mut() {
+            Some(last) if last.is_empty() => last.push_str(word),
+            Some(last) if last.len() + 1 + word.len() <= width => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }

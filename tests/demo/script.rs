@@ -158,10 +158,10 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     for (strategy, load) in plan.strategies.iter().zip(&loads) {
         load.begin(&fleet, NAMESPACE, strategy.name, plan.rate);
     }
-    if matches!(engine, Engine::Simulated) {
+    let published = matches!(engine, Engine::Simulated).then(|| {
         scenes::refusals(&world, &mut expected, screen);
-        scenes::labelled_in_place(&world, &api, &mut expected, screen);
-    }
+        scenes::labelled_in_place(&world, &api, &mut expected, screen)
+    });
     for strategy in &plan.strategies {
         let what = format!("{} went from 1 to {} replicas, all ready", strategy.name, plan.replicas);
         let within = plan.within.max(plan.load_for).saturating_sub(load_began.elapsed());
@@ -177,6 +177,10 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     let failed: u32 = loads.iter().map(Load::failed).sum();
     let answered: u32 = loads.iter().map(Load::answered).sum();
     expected.check(failed == 0 && answered > 0, &format!("{answered} requests answered, {failed} lost"));
+    if let Some(published) = published {
+        let what = "the published autoscaler and PodMonitoring are as they were, with nothing beside them";
+        expected.check(published == scenes::published(&api), what);
+    }
     // A moment of rest, for the picture.
     thread::sleep(BEFORE);
     let file = repository("target/demo/timeline.svg");
