@@ -25,6 +25,8 @@ const WITHIN: Duration = Duration::from_secs(600);
 const PATIENCE_FIRST: Duration = Duration::from_secs(60);
 const PATIENCE_MOST: Duration = Duration::from_secs(1_800);
 const QUIET: Duration = Duration::from_secs(1_800);
+/// What was written and is in the view for so long need not be remembered: only a repair that comes later is not counted.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What is remembered of one object.
 #[derive(Debug, Default)]
@@ -36,7 +38,7 @@ pub(super) struct Memory {
     /// Tried at once when something happened.
     conflict: bool,
     /// What was said of the last refusal.
-    refused: String,
+    refused: Box<str>,
     /// The UID of what was removed, and when.
     pruned: Option<(String, Instant)>,
     repairs: VecDeque<Instant>,
@@ -175,7 +177,7 @@ impl Memory {
 
     fn worked(&mut self) {
         (self.failures, self.retry, self.conflict) = (0, None, false);
-        self.refused.clear();
+        self.refused = Box::default();
     }
 
     /// Notes a failure. Returns when to try again, and whether its words are new.
@@ -185,14 +187,14 @@ impl Memory {
         self.failures = self.failures.saturating_add(1);
         self.conflict = fault.class == Class::Conflict;
         self.retry = Some((now + wait, fingerprint));
-        let new = self.refused != fault.message;
-        self.refused.clone_from(&fault.message);
+        let new = *self.refused != *fault.message;
+        self.refused = fault.message.as_str().into();
         (now + wait, new)
     }
 
     /// Whether nothing would be lost with it.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
-        self.retry.is_none()
+        self.retry.is_none_or(|(at, _)| now > at + WITHIN)
             && self
                 .wrote
                 .as_ref()

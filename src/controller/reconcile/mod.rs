@@ -70,6 +70,8 @@ const WIDE: Duration = Duration::from_secs(5);
 const WIDE_QUIET: Duration = Duration::from_secs(30);
 /// A pass takes at most this part of the time, so that changes that touch everything leave room for the others.
 const WIDE_SHARE: u32 = 4;
+/// How often what may be forgotten is.
+const FORGET: Duration = Duration::from_secs(60);
 /// How often everything is looked at though nothing happened.
 const RESYNC: Duration = Duration::from_secs(600);
 /// How often it is looked whether the view is filled.
@@ -117,6 +119,7 @@ async fn lead(rest: Rest, instance: &str, state: &State, caches: &Caches, counte
     let events = Events::new(rest.clone(), instance);
     let mut changes = state.changes();
     let mut wide = Wide::new(Instant::now());
+    let mut forget = Instant::now() + FORGET;
     let mut controller = Controller {
         state,
         counters,
@@ -136,10 +139,11 @@ async fn lead(rest: Rest, instance: &str, state: &State, caches: &Caches, counte
         }
         if let Some(pass) = wide.pass(now) {
             controller.look_widely(&pass);
-            if pass.resync {
-                controller.work.forget_idle(now);
-            }
             wide.passed(now.elapsed(), Instant::now());
+        }
+        if now >= forget {
+            controller.work.forget_idle(now);
+            forget = now + FORGET;
         }
         let due = controller.queue.wake(now);
         let free = controller.gate.lets(WORKERS, now).saturating_sub(running.len());
@@ -158,7 +162,7 @@ async fn lead(rest: Rest, instance: &str, state: &State, caches: &Caches, counte
         let waits =
             controller.queue.is_waiting() || !controller.planned.is_empty() || !controller.work.to_tell.is_empty();
         let trial = controller.gate.until().filter(|_| running.is_empty() && telling.is_empty() && waits);
-        let next = [due, trial, Some(wide.next())].into_iter().flatten().min().unwrap_or(now + WIDE);
+        let next = [due, trial, Some(wide.next()), Some(forget)].into_iter().flatten().min().unwrap_or(now + WIDE);
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             Some(report) = running.next() => controller.settle(report),
@@ -294,8 +298,6 @@ struct Wide {
 struct Pass {
     all: bool,
     namespaces: BTreeSet<String>,
-    /// Nothing happened at all.
-    resync: bool,
 }
 
 // === impl Wide ===
@@ -317,7 +319,7 @@ impl Wide {
         self.pass.all |= all;
         self.pass.namespaces.extend(namespaces);
         if now >= self.resync {
-            (self.pass.all, self.pass.resync) = (true, true);
+            self.pass.all = true;
             self.resync = now + jitter(RESYNC);
         }
         names

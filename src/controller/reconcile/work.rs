@@ -57,9 +57,19 @@ pub(super) struct Work<'a> {
 #[derive(Default)]
 struct Workload {
     uid: String,
-    /// By [`number`]: whether it holds at present, and how often it was told.
-    told: BTreeMap<u64, (bool, u32)>,
-    objects: BTreeMap<Key, Memory>,
+    told: Vec<Remembered>,
+    /// Boxed, since a node of a map has room for eleven.
+    objects: BTreeMap<Key, Box<Memory>>,
+}
+
+/// Something that was told.
+struct Remembered {
+    /// By [`number`].
+    number: u64,
+    /// Whether it holds at present.
+    holds: bool,
+    /// How often it was told.
+    times: u32,
 }
 
 /// Carries a job out, and stops where the API server takes nothing.
@@ -214,27 +224,30 @@ impl Workload {
         let numbers: Vec<u64> = plan.says.iter().map(|say| number(say.reason, &say.note)).collect();
         let mut news = Vec::new();
         for (Say { reason, warning, note }, number) in plan.says.iter().zip(&numbers) {
-            if !self.told.get(number).is_some_and(|(holds, _)| *holds) {
+            if !self.told.iter().any(|told| told.number == *number && told.holds) {
                 let times = self.once_more(*number, true);
                 let (workload, uid) = (plan.workload.clone(), plan.uid.clone());
                 news.push(Told { workload, uid, reason, warning: *warning, note: note.clone(), times });
             }
         }
-        for (number, (holds, _)) in &mut self.told {
-            *holds = numbers.contains(number);
+        for told in &mut self.told {
+            told.holds = numbers.contains(&told.number);
         }
         news
     }
 
     /// Counts that something is told.
     fn once_more(&mut self, number: u64, holds: bool) -> u32 {
-        if self.told.len() >= REMEMBERED {
-            self.told.retain(|_, (holds, _)| *holds);
+        if let Some(told) = self.told.iter_mut().find(|told| told.number == number) {
+            told.holds |= holds;
+            told.times = told.times.saturating_add(1);
+            return told.times;
         }
-        let (held, times) = self.told.entry(number).or_default();
-        *held |= holds;
-        *times = times.saturating_add(1);
-        *times
+        if self.told.len() >= REMEMBERED {
+            self.told.retain(|told| told.holds);
+        }
+        self.told.push(Remembered { number, holds, times: 1 });
+        1
     }
 
     /// What of a plan may be done now. `again` gets the times of the rest.
@@ -393,7 +406,7 @@ impl News {
         let mut notes = Vec::new();
         for (reason, keys, what) in [
             ("Generated", &self.created, "created"),
-            ("Updated", &self.updated, "written as the workload and its settings ask now"),
+            ("Updated", &self.updated, "brought to what the workload and its settings ask for"),
             ("Repaired", &self.repaired, "written again, since somebody else had changed or removed it"),
         ] {
             if !keys.is_empty() {
@@ -405,8 +418,8 @@ impl News {
         }
         for (key, others) in &self.contested {
             let note = format!(
-                "{} {} is changed again and again; who writes it besides: {others}; it is repaired less and less often, so \
-                 take it out of what they apply, or remove the label of the workload",
+                "{} {} is changed or removed again and again by {others}, and is repaired less and less often; take it out of \
+                 what they apply, or remove the label of the workload",
                 key.kind, key.name
             );
             notes.push(("Contested", true, note));
@@ -420,3 +433,6 @@ fn names(keys: &[Key]) -> String {
     let names: Vec<String> = keys.iter().map(|key| format!("{} {}", key.kind, key.name)).collect();
     names.join(" and ")
 }
+
+#[cfg(test)]
+mod tests;
