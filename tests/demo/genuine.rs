@@ -1,6 +1,7 @@
 //! Genuine vLLM on the CPU, one process a pod, bound to the pod's address. Its start is the time that a model loads.
 
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -56,7 +57,8 @@ impl Genuine {
             ("VLLM_NO_USAGE_STATS", "1"),
             ("DO_NOT_TRACK", "1"),
         ]);
-        command.current_dir(&folder);
+        // Its engine is a process of its own, which outlives it when it is killed.
+        command.current_dir(&folder).process_group(0);
         let process = Process::spawn("vllm", &folder.join("log"), command);
         let warm = Arc::new(AtomicBool::new(false));
         // Nobody waits for a server that is dropped.
@@ -89,6 +91,14 @@ impl Genuine {
             self.reported = api.patch(&path, &ready(pod));
         }
         Ok(())
+    }
+}
+
+impl Drop for Genuine {
+    fn drop(&mut self) {
+        let group = format!("-{}", self.process.id());
+        // It may have ended by itself.
+        let _ = Command::new("sh").args(["-c", "kill -s KILL -- \"$0\"", &group]).status();
     }
 }
 

@@ -10,6 +10,7 @@ mod api;
 mod collector;
 mod fleet;
 mod genuine;
+mod leaving;
 mod load;
 mod picture;
 mod scenes;

@@ -20,7 +20,7 @@ const SCRAPE: Duration = Duration::from_secs(90);
 /// Where the published walkthrough stands.
 const PUBLISHED: &str = "published";
 
-const LABEL: &str = "scalegate.dev/autoscale";
+pub const LABEL: &str = "scalegate.dev/autoscale";
 
 /// The label brings an autoscaler to each, and a scrape object to the one that scales on the server's metrics.
 pub fn label_brings(api: &Api, plan: &Plan, expected: &mut Expectations<'_>) {
@@ -137,6 +137,21 @@ pub fn unlabelled(world: &World, api: &Api, plan: &Plan, expected: &mut Expectat
 
 const HPAS: &str = "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers";
 const MONITORINGS: &str = "/apis/monitoring.googleapis.com/v1/namespaces/{}/podmonitorings";
+
+/// An autoscaler, when it is there.
+pub fn autoscaler(api: &Api, namespace: &str, name: &str) -> Option<Value> {
+    objects(api, HPAS, namespace).into_iter().find(|object| object["metadata"]["name"] == name)
+}
+
+/// The names of the autoscalers beside the walkthrough's Deployments.
+pub fn names_of_autoscalers(api: &Api) -> Vec<String> {
+    names(api, HPAS, NAMESPACE)
+}
+
+/// The names of the PodMonitorings there.
+pub fn names_of_monitorings(api: &Api) -> Vec<String> {
+    names(api, MONITORINGS, NAMESPACE)
+}
 
 fn objects(api: &Api, kind: &str, namespace: &str) -> Vec<Value> {
     list(&api.get(&kind.replace("{}", namespace)).unwrap_or_default()["items"]).to_vec()

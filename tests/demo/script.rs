@@ -13,7 +13,7 @@ use crate::load::{Load, Rate};
 use crate::screen::Screen;
 use crate::timeline::{NAMESPACE, Strategy, Timeline};
 use crate::world::World;
-use crate::{Engine, picture, scenes};
+use crate::{Engine, leaving, picture, scenes};
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -135,7 +135,7 @@ pub fn until(within: Duration, mut look: impl FnMut() -> bool) -> bool {
 pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     let began = Instant::now();
     let plan = Plan::of(engine);
-    let world = World::start(screen)?;
+    let mut world = World::start(screen)?;
     let api = Api::of(world.cluster);
     let fleet = Fleet::start(api.clone(), engine, screen);
     let mut expected = Expectations { screen, held: 0, failed: 0 };
@@ -186,8 +186,13 @@ pub fn run(engine: &Engine, screen: &Screen) -> Result<bool, String> {
     let file = repository("target/demo/timeline.svg");
     picture::draw(&file, &timeline.tracks()).map_err(|error| cannot(file.display(), error))?;
 
+    leaving::audited(&world, &mut expected);
     screen.part("Take the label away");
     scenes::unlabelled(&world, &api, &plan, &mut expected);
+    if let Some(strategy) = plan.strategies.first() {
+        screen.part("Take scalegate away");
+        leaving::uninstalled(&mut world, &api, strategy, &mut expected);
+    }
 
     screen.table(&[]);
     screen.part("What came of it");

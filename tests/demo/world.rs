@@ -24,7 +24,8 @@ pub struct World {
     pub cluster: &'static ControlPlane,
     pub collector: Collector,
     _adapter: Adapter<'static>,
-    _installation: Installation<'static>,
+    /// Until it is uninstalled.
+    pub installation: Option<Installation<'static>>,
 }
 
 impl World {
@@ -64,7 +65,7 @@ impl World {
         screen.step("Prometheus scrapes what PodMonitorings say; an adapter serves custom.metrics.k8s.io from it");
         let installation = Installation::start_self_managed(cluster, &chart_values(), 2);
         screen.step("scalegate is installed by its chart: two replicas of the webhook, and the controller");
-        Ok(Self { cluster, collector, _adapter: adapter, _installation: installation })
+        Ok(Self { cluster, collector, _adapter: adapter, installation: Some(installation) })
     }
 }
 
