@@ -194,11 +194,9 @@ impl Memory {
 
     /// Whether nothing would be lost with it.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
+        let known = |wrote: &Wrote| wrote.seen && wrote.answer.fingerprint == wrote.wanted && now > wrote.at + IDLE;
         self.retry.is_none_or(|(at, _)| now > at + WITHIN)
-            && self
-                .wrote
-                .as_ref()
-                .is_none_or(|wrote| wrote.seen && wrote.answer.fingerprint == wrote.wanted && now > wrote.at + QUIET)
+            && self.wrote.as_ref().is_none_or(known)
             && self.repairs.back().copied().max(self.patience).is_none_or(|last| now > last + QUIET)
             && self.pruned.as_ref().is_none_or(|(_, at)| now > *at + LAG)
     }

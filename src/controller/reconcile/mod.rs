@@ -126,10 +126,11 @@ async fn lead(rest: Rest, instance: &str, state: &State, caches: &Caches, counte
         queue: Queue::default(),
         work: Work::new(counters),
         gate: Gate::default(),
+        voice: Gate::default(),
         planned: VecDeque::new(),
     };
     let mut running: FuturesUnordered<BoxFuture<'_, Report>> = FuturesUnordered::new();
-    let mut telling: FuturesUnordered<BoxFuture<'_, (Told, Result<(), Fault>)>> = FuturesUnordered::new();
+    let mut telling: FuturesUnordered<BoxFuture<'_, Answered>> = FuturesUnordered::new();
     loop {
         let now = Instant::now();
         changes.mark_unchanged();
@@ -151,40 +152,37 @@ async fn lead(rest: Rest, instance: &str, state: &State, caches: &Caches, counte
         for job in controller.planned.drain(..free.min(controller.planned.len())) {
             running.push(Box::pin(carry_out(&rest, job)));
         }
-        while controller.gate.lets(1, now) > 0 && telling.len() < TELLERS {
+        while telling.len() < controller.voice.lets(TELLERS, now) {
             let Some(told) = controller.work.to_tell.pop_front() else { break };
             telling.push(Box::pin(tell(&events, told)));
         }
         let left = controller.queue.len() + controller.planned.len() + running.len();
         counters.queued.store(u64::try_from(left).unwrap_or(u64::MAX), Ordering::Relaxed);
 
+        // More at once, but not before it was seen what happened meanwhile.
+        let more = (running.len() < controller.gate.lets(WORKERS, now) && controller.queue.is_waiting()).then_some(now);
         // Without anything under way only a trial can open a closed gate.
-        let waits =
-            controller.queue.is_waiting() || !controller.planned.is_empty() || !controller.work.to_tell.is_empty();
-        let trial = controller.gate.until().filter(|_| running.is_empty() && telling.is_empty() && waits);
-        let next = [due, trial, Some(wide.next()), Some(forget)].into_iter().flatten().min().unwrap_or(now + WIDE);
+        let waits = controller.queue.is_waiting() || !controller.planned.is_empty();
+        let trial = controller.gate.until().filter(|_| running.is_empty() && waits);
+        let word = controller.voice.until().filter(|_| telling.is_empty() && !controller.work.to_tell.is_empty());
+        let next =
+            [more, due, trial, word, Some(wide.next()), Some(forget)].into_iter().flatten().min().unwrap_or(now + WIDE);
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             Some(report) = running.next() => controller.settle(report),
-            Some((told, answer)) = telling.next() => note_told(&told, answer, counters),
+            Some(answered) = telling.next() => controller.told(answered),
             () = sleep_until(next) => {}
         }
     }
 }
 
-async fn tell(events: &Events, told: Told) -> (Told, Result<(), Fault>) {
-    let answer = events.tell(&told).await;
-    (told, answer)
-}
+/// An Event, when its write began, and how that ended.
+type Answered = (Told, Instant, Result<(), Fault>);
 
-/// An Event that is not taken stops nothing.
-fn note_told(told: &Told, answer: Result<(), Fault>, counters: &ReconcileCounters) {
-    if let Err(fault) = answer
-        && fault.class != Class::Terminating
-    {
-        counters.events_failed.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(workload = %told.workload, reason = told.reason, error = fault.message, "cannot write an Event");
-    }
+async fn tell(events: &Events, told: Told) -> Answered {
+    let began = Instant::now();
+    let answer = events.tell(&told).await;
+    (told, began, answer)
 }
 
 /// What the loop holds while leading.
@@ -194,6 +192,8 @@ struct Controller<'a> {
     queue: Queue,
     work: Work<'a>,
     gate: Gate,
+    /// The same for Events, which stop nothing else.
+    voice: Gate,
     /// What is to be carried out next, so little that it does not grow old.
     planned: VecDeque<Job>,
 }
@@ -201,9 +201,9 @@ struct Controller<'a> {
 // === impl Controller ===
 
 impl Controller<'_> {
-    /// Plans until so many are ready to be carried out, or nothing is left to look at.
+    /// Plans for some workloads, when so many may be carried out besides and none is ready to be.
     async fn plan(&mut self, free: usize) {
-        while free > 0 && self.planned.is_empty() {
+        if free > 0 && self.planned.is_empty() {
             let items: Vec<Item> = std::iter::from_fn(|| self.queue.take()).take(PLANS).collect();
             if items.is_empty() {
                 return;
@@ -231,28 +231,21 @@ impl Controller<'_> {
     /// Takes note of what became of a job.
     fn settle(&mut self, report: Report) {
         let now = Instant::now();
-        match &report.unavailable {
-            Some(fault) => {
-                let open = self.gate.until().is_none();
-                self.gate.failed(report.began, fault.wait, now);
-                if open {
-                    tracing::warn!(
-                        error = fault.message,
-                        "the API server takes nothing; trying again, later and later"
-                    );
-                }
-                // Planned before, it may be wrong by the time it is tried.
-                for job in self.planned.drain(..) {
-                    self.queue.done(job.item.clone());
-                    self.queue.add(job.item);
-                }
+        let closed = self.gate.until().is_some();
+        if let Some(fault) = &report.unavailable {
+            self.gate.failed(report.began, fault.wait, now);
+            if !closed {
+                tracing::warn!(error = fault.message, "the API server takes nothing; trying again, later and later");
             }
-            None => {
-                let closed = self.gate.until().is_some();
-                self.gate.answered(report.began);
-                if closed && self.gate.until().is_none() {
-                    tracing::info!("the API server takes writes again");
-                }
+            // Planned before, it may be wrong by the time it is tried.
+            for job in self.planned.drain(..) {
+                self.queue.done(job.item.clone());
+                self.queue.add(job.item);
+            }
+        } else {
+            self.gate.answered(report.began);
+            if closed && self.gate.until().is_none() {
+                tracing::info!("the API server takes writes again");
             }
         }
         let item = report.item.clone();
@@ -260,6 +253,20 @@ impl Controller<'_> {
             self.queue.add_at(item.clone(), at);
         }
         self.queue.done(item);
+    }
+
+    /// Takes note of what became of an Event.
+    fn told(&mut self, (told, began, answer): Answered) {
+        let Err(fault) = answer else { return self.voice.answered(began) };
+        if fault.class == Class::Unavailable {
+            self.voice.failed(began, fault.wait, Instant::now());
+            return self.work.tell(told);
+        }
+        self.voice.answered(began);
+        if fault.class != Class::Terminating {
+            self.counters.events_failed.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(workload = %told.workload, reason = told.reason, error = fault.message, "cannot write an Event");
+        }
     }
 
     /// Queues all workloads of some namespaces, or all.

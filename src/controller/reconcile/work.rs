@@ -1,6 +1,7 @@
 //! One look at the workloads of a name: what of their plans may be done now, and what came of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
 
@@ -137,10 +138,9 @@ impl<'a> Work<'a> {
             if known.uid != plan.uid {
                 *known = Workload { uid: plan.uid.clone(), ..Workload::default() };
             }
-            for told in known.news(&plan) {
-                tell(&mut self.to_tell, told, self.counters);
-            }
+            let news = known.news(&plan);
             let part = known.part(plan, now, &mut again);
+            news.into_iter().for_each(|told| self.tell(told));
             if !part.prunes.is_empty() || !part.writes.is_empty() {
                 parts.push(part);
             }
@@ -198,21 +198,21 @@ impl<'a> Work<'a> {
     }
 
     fn told(&mut self, workload: &Key, uid: &str, news: News) {
-        let Some(known) = self.workloads.get_mut(workload) else { return };
         for (reason, warning, note) in news.into_notes() {
+            let Some(known) = self.workloads.get_mut(workload) else { return };
             let times = known.once_more(number(reason, &note), false);
-            let told = Told { workload: workload.clone(), uid: uid.to_owned(), reason, warning, note, times };
-            tell(&mut self.to_tell, told, self.counters);
+            self.tell(Told { workload: workload.clone(), uid: uid.to_owned(), reason, warning, note, times });
         }
     }
-}
 
-fn tell(to_tell: &mut VecDeque<Told>, told: Told, counters: &ReconcileCounters) {
-    tracing::debug!(workload = %told.workload, reason = told.reason, note = told.note, "told");
-    if to_tell.len() < TO_TELL {
-        to_tell.push_back(told);
-    } else {
-        counters.events_failed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    /// Has something told after everything else that waits to be; or not at all when that is too much.
+    pub(super) fn tell(&mut self, told: Told) {
+        tracing::debug!(workload = %told.workload, reason = told.reason, note = told.note, "to tell");
+        if self.to_tell.len() < TO_TELL {
+            self.to_tell.push_back(told);
+        } else {
+            self.counters.events_failed.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -334,9 +334,10 @@ impl Workload {
             _ => Outcome::Applied,
         };
         counters.count(&write.key.kind, outcome);
-        match kind {
-            Kind::Unchanged => tracing::debug!(object = %write.key, "is so already"),
-            _ => tracing::info!(object = %write.key, what = ?kind, "written"),
+        if kind == Kind::Unchanged {
+            tracing::debug!(object = %write.key, "is so already");
+        } else {
+            tracing::info!(object = %write.key, what = ?kind, "written");
         }
         if answer.fingerprint != write.fingerprint {
             tracing::warn!(
