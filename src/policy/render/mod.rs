@@ -33,7 +33,7 @@ pub(crate) use serving::engine_name;
 pub use serving::{Serving, serving};
 pub(crate) use withhold::is_ours;
 pub use withhold::{Withheld, withheld, withhold};
-pub use written::{fingerprint, is_written, normal, surplus, written};
+pub use written::{fingerprint, is_written, normal, written};
 
 /// The label that says who made an object. Information only: what is ours is told by owner and field manager.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
