@@ -140,7 +140,9 @@ impl<'a> Work<'a> {
             }
             let news = known.news(&plan);
             let part = known.part(plan, now, &mut again);
-            news.into_iter().for_each(|told| self.tell(told));
+            for told in news {
+                self.tell(told);
+            }
             if !part.prunes.is_empty() || !part.writes.is_empty() {
                 parts.push(part);
             }
