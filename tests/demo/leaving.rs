@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::api::{Api, list};
 use crate::harness::chart::Installed;
 use crate::harness::installation::NAMESPACE as INSTALLED_IN;
@@ -54,8 +56,8 @@ pub fn uninstalled(world: &mut World, api: &Api, strategy: &Strategy, expected: 
 
 /// What `helm uninstall` does.
 fn remove(world: &World, chart: &Installed<'_>) {
-    let objects: String = chart.objects.iter().map(|object| format!("---\n{object}\n")).collect();
-    world.cluster.kubectl_stdin(&["delete", "--ignore-not-found", "-f", "-"], &objects).ok();
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": chart.objects});
+    world.cluster.kubectl_stdin(&["delete", "--ignore-not-found", "-f", "-"], &list.to_string()).ok();
 }
 
 fn scalegate(world: &World, arguments: &[&str]) -> Ran {
