@@ -23,6 +23,10 @@ test: ## Run every test
 soak: ## Rotate certificates and restart replicas under load, the long form of a release build (some minutes)
 	SCALEGATE_TEST_SOAK=1 $(CARGO) test --release --test cluster rotation:: -- --test-threads=1 --nocapture
 
+.PHONY: scale
+scale: ## Label 10,000 Deployments on a real API server and measure a release build (needs some 15 minutes and 4 GB)
+	$(CARGO) test --release --test scale
+
 .PHONY: control-plane
 control-plane: ## Build the control plane that the tests run against (once, some 8 minutes; needs Go)
 	$(CARGO) test --quiet --test cluster -- --exact harness::assets::every_binary_of_the_control_plane_is_there
@@ -30,7 +34,7 @@ control-plane: ## Build the control plane that the tests run against (once, some
 .PHONY: lint
 lint: ## Clippy and rustdoc, warnings denied
 	$(CARGO) clippy --all-targets -- -D warnings
-	$(CARGO) clippy --test demo -- -D warnings
+	$(CARGO) clippy --test demo --test scale -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --no-deps
 
 .PHONY: fmt

@@ -1,0 +1,148 @@
+//! What is printed, and whether what has to hold does.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::calls::Counts;
+use crate::harness::metrics::Metrics;
+use crate::objects::Size;
+
+/// How often progress is printed.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Lines with the time since the beginning.
+pub struct Report {
+    size: Size,
+    began: Instant,
+    printed: Instant,
+    part: Instant,
+    failed: Vec<String>,
+    missed: Vec<String>,
+}
+
+impl Report {
+    pub fn new(size: Size) -> Self {
+        let now = Instant::now();
+        let mut report = Self { size, began: now, printed: now, part: now, failed: Vec::new(), missed: Vec::new() };
+        let Size { workloads, nodes, namespaces } = size;
+        report.line(&format!("{workloads} labelled Deployments in {namespaces} namespaces, {nodes} nodes"));
+        report.line(&format!("load of the machine at the beginning: {}", load()));
+        report
+    }
+
+    pub fn line(&mut self, text: &str) {
+        eprintln!("scale {:6.1} s  {text}", self.began.elapsed().as_secs_f64());
+        self.printed = Instant::now();
+    }
+
+    pub fn part(&mut self, text: &str) {
+        eprintln!();
+        self.line(&format!("== {text} (load {})", load()));
+        self.part = Instant::now();
+    }
+
+    /// How far something is, now and then.
+    pub fn progress(&mut self, what: &str, done: u32, total: u32) {
+        if self.printed.elapsed() >= EVERY {
+            self.line(&format!("{done} of {total} {what}"));
+        }
+    }
+
+    pub fn done(&mut self, what: &str, done: u32) {
+        let took = self.part.elapsed().as_secs_f64();
+        self.line(&format!("{done} {what} ({took:.1} s)"));
+        self.part = Instant::now();
+    }
+
+    /// Waits until a number has grown to what is wanted.
+    pub fn until(&mut self, what: &str, within: Duration, wanted: f64, mut look: impl FnMut() -> f64) {
+        let began = Instant::now();
+        loop {
+            let now = look();
+            if now >= wanted {
+                return;
+            }
+            assert!(began.elapsed() < within, "after {} s {now} of {wanted} {what}", within.as_secs());
+            if self.printed.elapsed() >= EVERY {
+                self.line(&format!("{now} of {wanted} {what}"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Something that has to hold.
+    pub fn must(&mut self, holds: bool, what: &str) {
+        self.line(&format!("{} {what}", if holds { "ok:" } else { "WRONG:" }));
+        if !holds {
+            self.failed.push(what.to_owned());
+        }
+    }
+
+    /// Something that should be at most so much.
+    pub fn goal(&mut self, what: &str, value: f64, most: f64, unit: &str) {
+        let missed = value > most;
+        let verdict = if missed { "missed" } else { "met" };
+        let line = format!("{what}: {value:.2} {unit} (goal {most} {unit}: {verdict})");
+        self.line(&line);
+        if missed {
+            self.missed.push(line);
+        }
+    }
+
+    /// What was asked of the API server, in all and by object.
+    #[allow(clippy::cast_precision_loss, reason = "far below 2^53")]
+    pub fn calls(&mut self, when: &str, counts: &Counts) {
+        let total = counts.total();
+        let each = total as f64 / f64::from(self.size.written());
+        self.line(&format!("calls {when}: {total}, {each:.2} for each object"));
+        for ((verb, what, refused), count) in &counts.0 {
+            let refused = if *refused { " (refused)" } else { "" };
+            self.line(&format!("  {count:7} {verb} {what}{refused}"));
+        }
+    }
+
+    pub fn numbers(&mut self, what: &str, metrics: &Metrics, names: &[&str]) {
+        self.line(&format!("{what}:"));
+        let mine = |line: &&str| names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+        for line in metrics.text().lines().filter(mine) {
+            self.line(&format!("  {line}"));
+        }
+    }
+
+    /// Memory in use and the most that was, in kB.
+    pub fn memory(&mut self, whose: &str, (now, most): (u32, u32), goal: f64) {
+        let mb = |kb: u32| f64::from(kb) / 1_024.0;
+        self.line(&format!("{whose}: VmHWM {:.1} MB", mb(most)));
+        self.goal(&format!("{whose}: VmRSS"), mb(now), goal, "MB");
+    }
+
+    /// The end: what was missed, what is wrong, and whether nothing is.
+    pub fn end(mut self) -> bool {
+        self.part("What came of it");
+        for line in std::mem::take(&mut self.missed) {
+            self.line(&format!("missed: {line}"));
+        }
+        for what in std::mem::take(&mut self.failed) {
+            self.line(&format!("WRONG: {what}"));
+            self.failed.push(what);
+        }
+        self.failed.is_empty()
+    }
+}
+
+/// `VmRSS` and `VmHWM` of a process, in kB.
+pub fn memory(pid: u32) -> (u32, u32) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or_default()
+    };
+    (of("VmRSS"), of("VmHWM"))
+}
+
+/// The load averages of the machine.
+fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
