@@ -96,25 +96,40 @@ impl Report {
         let total = counts.total();
         let each = total as f64 / f64::from(self.size.written());
         self.line(&format!("calls {when}: {total}, {each:.2} for each object"));
+        let (mut lists, mut watches) = (0, 0);
         for ((verb, what, refused), count) in &counts.0 {
+            match verb.as_str() {
+                "list" => lists += count,
+                "watch" => watches += count,
+                _ => {}
+            }
+            if matches!(verb.as_str(), "list" | "watch") {
+                continue;
+            }
             let refused = if *refused { " (refused)" } else { "" };
             self.line(&format!("  {count:7} {verb} {what}{refused}"));
         }
+        self.line(&format!("  {lists:7} list, {watches} watch, of all kinds"));
     }
 
     pub fn numbers(&mut self, what: &str, metrics: &Metrics, names: &[&str]) {
         self.line(&format!("{what}:"));
-        let mine = |line: &&str| names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
+        let mine = |line: &&str| names.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0.0");
         for line in metrics.text().lines().filter(mine) {
             self.line(&format!("  {line}"));
         }
     }
 
-    /// Memory in use and the most that was, in kB.
-    pub fn memory(&mut self, whose: &str, (now, most): (u32, u32), goal: f64) {
-        let mb = |kb: u32| f64::from(kb) / 1_024.0;
-        self.line(&format!("{whose}: VmHWM {:.1} MB", mb(most)));
-        self.goal(&format!("{whose}: VmRSS"), mb(now), goal, "MB");
+    /// Memory of a process: in use, of that what files do not back, and the most that was in use.
+    pub fn memory(&mut self, whose: &str, pid: u32, goal: f64) {
+        let Memory { resident, own, most } = memory(pid);
+        self.line(&format!("{whose}: {own:.1} MB of its own (RssAnon), {most:.1} MB at most (VmHWM)"));
+        self.goal(&format!("{whose}: VmRSS"), resident, goal, "MB");
+    }
+
+    /// Time of the processor that a process has had, all its threads together.
+    pub fn processor(&mut self, whose: &str, pid: u32) {
+        self.line(&format!("{whose}: {:.2} s of one processor so far", processor(pid)));
     }
 
     /// The end: what was missed, what is wrong, and whether nothing is.
@@ -131,14 +146,29 @@ impl Report {
     }
 }
 
-/// `VmRSS` and `VmHWM` of a process, in kB.
-pub fn memory(pid: u32) -> (u32, u32) {
+/// In MB.
+struct Memory {
+    resident: f64,
+    own: f64,
+    most: f64,
+}
+
+fn memory(pid: u32) -> Memory {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let of = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or_default()
+        let kb: Option<f64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        kb.unwrap_or_default() / 1_024.0
     };
-    (of("VmRSS"), of("VmHWM"))
+    Memory { resident: of("VmRSS:"), own: of("RssAnon:"), most: of("VmHWM:") }
+}
+
+/// In seconds. Linux counts hundredths for programs (`USER_HZ`), in the 14th and 15th field.
+fn processor(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The second field, in parentheses, may hold spaces.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    fields.split(' ').skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// The load averages of the machine.
