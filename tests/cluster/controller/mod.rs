@@ -2,9 +2,11 @@
 //!
 //! Each test ends in a state: what `scalegate render` prints for the live workload, or what was there before.
 
+mod bare;
 mod foreign;
 mod labels;
 mod names;
+mod settings;
 
 use std::sync::OnceLock;
 use std::time::Duration;
