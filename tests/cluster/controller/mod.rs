@@ -3,6 +3,7 @@
 //! Each test ends in a state: what `scalegate render` prints for the live workload, or what was there before.
 
 mod bare;
+mod faults;
 mod foreign;
 mod labels;
 mod names;
