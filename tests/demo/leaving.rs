@@ -48,7 +48,8 @@ pub fn uninstalled(world: &mut World, api: &Api, strategy: &Strategy, expected: 
     let stopped = until(ALONE, || !scales(api));
     expected.check(!stopped, "scalegate is uninstalled, and the autoscaler scales on (condition ScalingActive)");
     let ran = scalegate(world, &["uninstall", "--purge", "--namespace", INSTALLED_IN]);
-    expected.check(ran.code == 0, "`scalegate uninstall --purge` ends well");
+    let said = if ran.code == 0 { String::new() } else { format!(": {}{}", ran.stdout, ran.stderr) };
+    expected.check(ran.code == 0, &format!("`scalegate uninstall --purge` ends well{said}"));
     expected.until("and leaves no autoscaler and no PodMonitoring of ours", PATIENCE, || {
         names_of_autoscalers(api).is_empty() && names_of_monitorings(api).is_empty()
     });
