@@ -154,7 +154,13 @@ pub fn names_of_monitorings(api: &Api) -> Vec<String> {
 }
 
 fn objects(api: &Api, kind: &str, namespace: &str) -> Vec<Value> {
-    list(&api.get(&kind.replace("{}", namespace)).unwrap_or_default()["items"]).to_vec()
+    // No answer does not mean that nothing is there.
+    let mut answer = None;
+    until(PATIENCE, || {
+        answer = api.get(&kind.replace("{}", namespace));
+        answer.is_some()
+    });
+    list(&answer.expect("the API server answers")["items"]).to_vec()
 }
 
 fn names(api: &Api, kind: &str, namespace: &str) -> Vec<String> {
