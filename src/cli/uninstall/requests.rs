@@ -221,7 +221,7 @@ impl Requests {
         let parameters = parameters.preconditions(preconditions);
         match self.api(place.resource, place.namespace.as_deref()).delete(&place.name, &parameters).await {
             Ok(_) => Ok(Some(Deleted::Yes)),
-            Err(kube::Error::Api(error)) if error.is_not_found() => Ok(Some(Deleted::NotThere)),
+            Err(kube::Error::Api(error)) if error.code == NOT_FOUND => Ok(Some(Deleted::NotThere)),
             Err(kube::Error::Api(error)) if error.is_conflict() => Ok(None),
             Err(kube::Error::Api(error)) => {
                 Err(refused(&error, "delete", place.resource, place.namespace.as_deref(), &place.to_string()))
@@ -230,6 +230,9 @@ impl Requests {
         }
     }
 }
+
+/// By number: the API server's answer for a kind that it does not serve is plain text and has no reason, by which kube tells.
+const NOT_FOUND: u16 = 404;
 
 /// What was read, or `None` when it is not there.
 fn there<T>(
@@ -241,7 +244,7 @@ fn there<T>(
 ) -> anyhow::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(kube::Error::Api(error)) if error.is_not_found() => Ok(None),
+        Err(kube::Error::Api(error)) if error.code == NOT_FOUND => Ok(None),
         Err(kube::Error::Api(error)) => Err(refused(&error, verb, of, namespace, what)),
         Err(error) => Err(error).with_context(|| format!("cannot {verb} {what}")),
     }
