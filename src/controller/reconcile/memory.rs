@@ -25,6 +25,8 @@ const WITHIN: Duration = Duration::from_secs(600);
 const PATIENCE_FIRST: Duration = Duration::from_secs(60);
 const PATIENCE_MOST: Duration = Duration::from_secs(1_800);
 const QUIET: Duration = Duration::from_secs(1_800);
+/// So many other writers of an object are remembered.
+const OTHERS: usize = 8;
 /// What was written and is in the view for so long need not be remembered: only a repair that comes later is not counted.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -138,15 +140,23 @@ impl Memory {
             How::Created => (Kind::Created, false),
             How::Applied => (Kind::Updated, false),
         };
-        self.wrote = Some(Wrote {
-            wanted: write.fingerprint,
-            answer: answer.clone(),
-            at: now,
-            before: write.live.clone(),
-            seen: false,
-        });
+        let mut answer = answer.clone();
+        // Who writes so fast that we look just between two of their writes was seen at another repair.
+        if let Some(wrote) = self.wrote.as_mut().filter(|wrote| wrote.wanted == write.fingerprint) {
+            answer.others.append(&mut wrote.answer.others);
+            answer.others.sort_unstable();
+            answer.others.dedup();
+            answer.others.truncate(OTHERS);
+        }
+        self.wrote =
+            Some(Wrote { wanted: write.fingerprint, answer, at: now, before: write.live.clone(), seen: false });
         self.worked();
         (kind, contested)
+    }
+
+    /// Who else was seen to write the object since it was to be as it is.
+    pub(super) fn others(&self) -> &[String] {
+        self.wrote.as_ref().map_or(&[], |wrote| &wrote.answer.others)
     }
 
     /// Notes a repair, and says whether there were too many.

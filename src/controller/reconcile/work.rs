@@ -349,7 +349,8 @@ impl Workload {
             );
         }
         if contested {
-            let others = if answer.others.is_empty() { "somebody".to_owned() } else { answer.others.join(", ") };
+            let others = memory.others();
+            let others = if others.is_empty() { "somebody".to_owned() } else { others.join(", ") };
             news.contested.push((write.key.clone(), others));
         }
         match kind {
