@@ -79,7 +79,7 @@ fn findings(of: &TypeMeta, object: &Object, old: Option<&Object>, order: Option<
         Object::ScaledObject(scaled_object) => of_scaled_object(of, scaled_object, order, context),
         Object::Workload(workload) => {
             let old = match old {
-                Some(Object::Workload(old)) => Some(old),
+                Some(Object::Workload(old)) => Some(&**old),
                 _ => None,
             };
             of_workload(of, workload, old, order, context)

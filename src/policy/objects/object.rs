@@ -38,7 +38,8 @@ pub struct TypeMeta {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, clippy::large_enum_variant)]
 pub enum Object {
-    Workload(WorkloadObject),
+    /// Boxed: it is more than twice as large as any other, and a large cluster has most of the others.
+    Workload(Box<WorkloadObject>),
     Hpa(Hpa),
     ScaledObject(ScaledObject),
     MultidimPodAutoscaler(MultidimPodAutoscaler),
@@ -103,7 +104,8 @@ impl Object {
     pub fn read<'de, S: Source<'de>>(of: &TypeMeta, from: S) -> Result<Self, ReadError> {
         let group = of.group();
         if let Some(kind) = WorkloadKind::find(group, &of.kind) {
-            return Ok(Self::Workload(WorkloadObject::from_raw(kind, typed::<RawWorkload, _>(from)?)));
+            let workload = WorkloadObject::from_raw(kind, typed::<RawWorkload, _>(from)?);
+            return Ok(Self::Workload(Box::new(workload)));
         }
         Ok(match (group, of.kind.as_str()) {
             ("autoscaling", "HorizontalPodAutoscaler") => Self::Hpa(super::autoscaler::read_hpa(of, from)?),
