@@ -42,13 +42,13 @@ pub struct ClusterView {
     workloads: BTreeMap<Key, Workload>,
     makers: BTreeMap<Key, Makers>,
     /// Objects and workloads by name alone, for references whose namespace is open.
-    names: BTreeMap<String, BTreeSet<Key>>,
+    names: Index,
     /// Autoscalers by the name of what they scale.
-    scaling: BTreeMap<String, BTreeSet<Key>>,
+    scaling: Index,
     /// Workloads by the name of each ConfigMap that they depend on.
-    readers: BTreeMap<String, BTreeSet<Key>>,
+    readers: Index,
     /// Live objects of the kinds that scalegate writes, by the UID of the owner that manages them.
-    managed: BTreeMap<String, BTreeSet<Key>>,
+    managed: Index,
     nodes: nodes::Nodes,
     shapes: Vec<NodeShape>,
     next: u64,
@@ -482,17 +482,28 @@ fn is_node(group: &str, kind: &str) -> bool {
     group.is_empty() && kind == "Node"
 }
 
-fn put(index: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {
-    if let Some(keys) = index.get_mut(name) {
-        keys.insert(key.clone());
-    } else {
-        index.insert(name.to_owned(), BTreeSet::from([key.clone()]));
+/// Keys in order, by a text that they share. Mostly one or two, for which a set would have a node with room for eleven: a
+/// kilobyte each.
+type Index = BTreeMap<String, Vec<Key>>;
+
+fn put(index: &mut Index, name: &str, key: &Key) {
+    let Some(keys) = index.get_mut(name) else {
+        index.insert(name.to_owned(), vec![key.clone()]);
+        return;
+    };
+    if let Err(place) = keys.binary_search(key) {
+        if keys.len() < 4 {
+            keys.reserve_exact(1);
+        }
+        keys.insert(place, key.clone());
     }
 }
 
-fn take(index: &mut BTreeMap<String, BTreeSet<Key>>, name: &str, key: &Key) {
+fn take(index: &mut Index, name: &str, key: &Key) {
     if let Some(keys) = index.get_mut(name) {
-        keys.remove(key);
+        if let Ok(place) = keys.binary_search(key) {
+            keys.remove(place);
+        }
         if keys.is_empty() {
             index.remove(name);
         }
