@@ -251,6 +251,21 @@ mod tests {
     }
 
     #[test]
+    fn who_was_seen_at_one_repair_is_known_at_the_next() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        memory.wrote(&write(None), &answer(WANTED, 1), How::Created, now);
+        for (revision, others) in [(2, vec!["storm".to_owned()]), (3, Vec::new())] {
+            memory.rests();
+            let seen = Answer { others, ..answer(WANTED, revision) };
+            assert_eq!(memory.wrote(&write(Some(2)), &seen, How::Applied, now), (Kind::Repaired, false));
+            assert_eq!(memory.others(), ["storm"]);
+        }
+        // What is wanted now is another thing, which nobody has contested yet.
+        memory.wrote(&Write { fingerprint: 9, ..write(Some(WANTED)) }, &answer(9, 4), How::Applied, now);
+        assert!(memory.others().is_empty());
+    }
+
+    #[test]
     fn what_the_api_server_makes_of_it_is_not_fought() {
         let (mut memory, now) = (Memory::default(), Instant::now());
         memory.wrote(&write(None), &answer(7, 1), How::Created, now);
