@@ -417,8 +417,13 @@ impl News {
                 notes.push((reason, false, format!("{}: {what}", names(keys))));
             }
         }
-        for (key, why) in &self.pruned {
-            notes.push(("Pruned", false, format!("{} {} removed: {why}", key.kind, key.name)));
+        // Mostly all for one reason: that is one Event.
+        let mut pruned = BTreeMap::<String, Vec<Key>>::new();
+        for (key, why) in self.pruned {
+            pruned.entry(why).or_default().push(key);
+        }
+        for (why, keys) in pruned {
+            notes.push(("Pruned", false, format!("{} removed: {why}", names(&keys))));
         }
         for (key, others) in &self.contested {
             let note = format!(

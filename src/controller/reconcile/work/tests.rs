@@ -124,3 +124,17 @@ fn what_was_written_is_not_written_again_while_the_view_does_not_know_and_is_for
     work.forget_idle(now + Duration::from_secs(3600));
     assert!(work.workloads.values().all(|known| known.objects.is_empty()));
 }
+
+#[test]
+fn removals_for_one_reason_are_told_together() {
+    let pruned = [("HorizontalPodAutoscaler", "it is gone"), ("PodMonitoring", "it is gone"), ("PodMonitor", "moved")];
+    let pruned = pruned.map(|(kind, why)| (key("", kind), why.to_owned()));
+    let notes = News { pruned: pruned.into(), ..News::default() }.into_notes();
+    assert_eq!(
+        notes,
+        [
+            ("Pruned", false, "HorizontalPodAutoscaler llm and PodMonitoring llm removed: it is gone".to_owned()),
+            ("Pruned", false, "PodMonitor llm removed: moved".to_owned()),
+        ]
+    );
+}
