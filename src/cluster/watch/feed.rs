@@ -182,5 +182,17 @@ fn slim(object: &mut Object) {
         let ObjectMeta { name, namespace, deletion_timestamp, .. } = std::mem::take(metadata);
         *metadata = ObjectMeta { name, namespace, deletion_timestamp, ..ObjectMeta::default() };
     }
-    object.metadata_mut().annotations.remove(LAST_APPLIED);
+    let metadata = object.metadata_mut();
+    metadata.annotations.remove(LAST_APPLIED);
+    // What is read grows by four at a time, and mostly holds one. A metric takes some hundred bytes.
+    metadata.owner_references.shrink_to_fit();
+    match object {
+        Object::Hpa(hpa) => hpa.spec.metrics.shrink_to_fit(),
+        Object::PodMonitoring(monitoring) => monitoring.spec.endpoints.shrink_to_fit(),
+        Object::OperatorMonitor(monitor) => {
+            monitor.spec.endpoints.shrink_to_fit();
+            monitor.spec.pod_metrics_endpoints.shrink_to_fit();
+        }
+        _ => {}
+    }
 }
