@@ -168,6 +168,11 @@ pub fn define(cluster: &ControlPlane, group: &str) {
     };
     let file = file.to_str().expect("a UTF-8 path");
     cluster.kubectl(&["apply", "--server-side", "-f", file]).ok();
+    // All that Google Managed Prometheus admits by, beside its definitions.
+    let policies = repository("../shared/crds/gmp-admission-policies.yaml");
+    if group == "monitoring.googleapis.com" && policies.is_file() {
+        cluster.kubectl(&["apply", "-f", policies.to_str().expect("a UTF-8 path")]).ok();
+    }
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", file]).ok();
 }
 
