@@ -33,8 +33,8 @@ use report::Report;
 const EQUAL: usize = 8;
 /// Requests at a time where only the result counts.
 const FAST: usize = 16;
-/// How often the controller's numbers are looked at.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often the controller's numbers are looked at. Its page has some lines for each workload, so that it is work of its own.
+const LOOK: Duration = Duration::from_secs(1);
 /// Nothing written for this long is rest: longer than the pause between two passes of the controller.
 const REST: Duration = Duration::from_secs(12);
 /// After this an admin port that does not answer hangs.
