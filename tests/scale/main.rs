@@ -73,7 +73,7 @@ fn run(cluster: &ControlPlane, size: Size) -> bool {
     let calls = Calls::of(cluster);
 
     report.part("The cluster");
-    objects.define(cluster);
+    objects::define(cluster);
     let mut there = objects.fill(&api, &mut report);
 
     report.part("The loop: bare server-side applies of the same objects");
@@ -101,7 +101,7 @@ fn run(cluster: &ControlPlane, size: Size) -> bool {
         written
     });
     let took = ready.elapsed();
-    let ours = objects.count_ours(&api);
+    let ours = objects::count_ours(&api);
     report.must(
         ours == size.written(),
         &format!("{ours} of {} objects are there, each owned by its workload", size.written()),
@@ -119,7 +119,7 @@ fn run(cluster: &ControlPlane, size: Size) -> bool {
     report.calls("until rest", &calls.since(mark, CONTROLLER));
     report.numbers("its numbers", &numbers(&controller), &NUMBERS);
     report.memory("the controller at rest", controller.process().id(), 64.0);
-    there.must_be(&objects.list(&api, DEPLOYMENTS), "the controller left all Deployments as they were", &mut report);
+    there.must_be(&objects::list(&api, DEPLOYMENTS), "the controller left all Deployments as they were", &mut report);
 
     report.part("The webhook over the same cluster");
     let mut webhook = webhook(cluster);
@@ -157,10 +157,10 @@ fn run(cluster: &ControlPlane, size: Size) -> bool {
     report.calls("from the first label until rest", &calls.since(mark, CONTROLLER));
     let mut left = BTreeMap::new();
     for of in WRITTEN {
-        left.extend(objects.list(&api, of));
+        left.extend(objects::list(&api, of));
     }
     there.foreign_must_be(&left, "nothing of ours is left, and what others wrote is as it was", &mut report);
-    there.must_be(&objects.list(&api, DEPLOYMENTS), "all Deployments are there and as they were", &mut report);
+    there.must_be(&objects::list(&api, DEPLOYMENTS), "all Deployments are there and as they were", &mut report);
     report.must(
         calls.of_others(CONTROLLER, &["horizontalpodautoscalers", "podmonitorings", "events"]).is_empty(),
         "the controller wrote nothing but HorizontalPodAutoscalers, PodMonitorings and Events",

@@ -109,6 +109,36 @@ fn same(wanted: &Stored, live: &Stored, what: &str, report: &mut Report) {
     }
 }
 
+/// Defines what is written, and makes the controller's namespace.
+pub fn define(cluster: &ControlPlane) {
+    let genuine = repository("../shared/crds/gmp.yaml");
+    let ours = repository("tests/cluster/crds/monitoring.googleapis.com.yaml");
+    let file = if genuine.is_file() { genuine } else { ours };
+    let file = file.to_str().expect("a UTF-8 path");
+    cluster.kubectl(&["apply", "--server-side", "-f", file]).ok();
+    cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", file]).ok();
+    cluster.kubectl(&["create", "namespace", "scalegate-system"]).ok();
+}
+
+/// Everything of a kind.
+pub fn list(api: &Api, of: Of) -> Stored {
+    let all = api.metadata(&format!("/{}/{}", of.group, of.resource));
+    all.iter().map(|metadata| place(of.kind, metadata)).collect()
+}
+
+/// Generated objects that a Deployment of their namespace and name owns.
+pub fn count_ours(api: &Api) -> u32 {
+    let owned = |metadata: &Value| {
+        let owners = metadata["ownerReferences"].as_array();
+        owners.into_iter().flatten().any(|owner| owner["kind"] == DEPLOYMENTS.kind && owner["name"] == metadata["name"])
+    };
+    let count = |of: Of| {
+        let all = api.metadata(&format!("/{}/{}", of.group, of.resource));
+        u32::try_from(all.iter().filter(|metadata| owned(metadata)).count()).expect("few")
+    };
+    WRITTEN.into_iter().map(count).sum()
+}
+
 /// The documents, with names to fill in.
 pub struct Objects {
     pub size: Size,
@@ -129,17 +159,6 @@ impl Objects {
             (of, object.to_string())
         });
         Self { size, deployment: deployment.to_string(), rendered: rendered.into() }
-    }
-
-    /// Defines what is written, and makes the namespaces.
-    pub fn define(&self, cluster: &ControlPlane) {
-        let genuine = repository("../shared/crds/gmp.yaml");
-        let ours = repository("tests/cluster/crds/monitoring.googleapis.com.yaml");
-        let file = if genuine.is_file() { genuine } else { ours };
-        let file = file.to_str().expect("a UTF-8 path");
-        cluster.kubectl(&["apply", "--server-side", "-f", file]).ok();
-        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", file]).ok();
-        cluster.kubectl(&["create", "namespace", "scalegate-system"]).ok();
     }
 
     /// Fills the cluster with everything but what is generated.
@@ -224,28 +243,6 @@ impl Objects {
         let mut changed = Stored::new();
         api.all("labels", FAST, self.size.workloads, asks, report, |answer| changed.extend([stored(answer)]));
         changed
-    }
-
-    /// Everything of a kind.
-    pub fn list(&self, api: &Api, of: Of) -> Stored {
-        let all = api.metadata(&format!("/{}/{}", of.group, of.resource));
-        all.iter().map(|metadata| place(of.kind, metadata)).collect()
-    }
-
-    /// Generated objects that a Deployment of their namespace and name owns.
-    pub fn count_ours(&self, api: &Api) -> u32 {
-        let owned = |metadata: &Value| {
-            let owners = metadata["ownerReferences"].as_array();
-            owners
-                .into_iter()
-                .flatten()
-                .any(|owner| owner["kind"] == DEPLOYMENTS.kind && owner["name"] == metadata["name"])
-        };
-        let count = |of: Of| {
-            let all = api.metadata(&format!("/{}/{}", of.group, of.resource));
-            u32::try_from(all.iter().filter(|metadata| owned(metadata)).count()).expect("few")
-        };
-        WRITTEN.into_iter().map(count).sum()
     }
 
     fn namespaces(&self) -> impl Iterator<Item = u32> + 'static {
