@@ -338,6 +338,8 @@ fn uninstall_takes_the_webhooks_and_keeps_autoscalers_and_purge_leaves_nothing_o
     generate(&cluster, &ml, "llm");
     generate(&cluster, &ml, "unlabelled");
     cluster.kubectl(&["label", "deployment", "unlabelled", "-n", &ml, "scalegate.dev/autoscale-"]).ok();
+    // Or the controller below would remove it, as it should.
+    cluster.kubectl(&["annotate", "hpa", "unlabelled", "-n", &ml, "scalegate.dev/paused=true"]).ok();
     // Written by us, and owned by a workload that is gone.
     let mut orphan = hpa(&ml, "orphan", "gone", RIGHT);
     orphan["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "gone",

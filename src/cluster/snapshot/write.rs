@@ -55,7 +55,7 @@ pub fn write(view: &ClusterView, kubernetes_version: Option<&str>) -> Result<Val
 /// The view that the snapshot of a view reads back as: what a verdict on the snapshot rests on.
 ///
 /// # Errors
-/// As [`write`], and when what was written does not read.
+/// As [`write()`], and when what was written does not read.
 pub fn reread(view: &ClusterView) -> Result<ClusterView, SnapshotError> {
     let whole = |error: serde_json::Error| SnapshotError { field: String::new(), message: error.to_string() };
     let mut again = ClusterView::default();

@@ -3,11 +3,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`debounce`] | which change of a link is worth an Event |
-//! | [`rejudge`] | what admission let through, judged again |
-//! | [`scheduling`] | what the scheduler says of pods that find no node |
-//! | [`rows`] | what is exported |
-//! | [`events`] | writes Events |
+//! | `debounce` | which change of a link is worth an Event |
+//! | `rejudge` | what admission let through, judged again |
+//! | `scheduling` | what the scheduler says of pods that find no node |
+//! | `rows` | what is exported |
+//! | `events` | writes Events |
 //!
 //! Nothing here changes anything but Events, and nothing else waits for it.
 

@@ -9,12 +9,12 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`queue`] | which workloads are to be looked at |
-//! | [`work`] | one look: what of a plan may be done now, and what came of it |
-//! | [`memory`] | what is remembered of each object: lag of the watch, back-off, contests |
-//! | [`gate`] | while the API server takes nothing |
-//! | [`apply`], [`rest`] | one write or removal; requests and what refusals mean |
-//! | [`events`] | what owners are told |
+//! | `queue` | which workloads are to be looked at |
+//! | `work` | one look: what of a plan may be done now, and what came of it |
+//! | `memory` | what is remembered of each object: lag of the watch, back-off, contests |
+//! | `gate` | while the API server takes nothing |
+//! | `apply`, `rest` | one write or removal; requests and what refusals mean |
+//! | `events` | what owners are told |
 //!
 //! One process leads and does this. Two at once do no harm: every write says which object it means.
 

@@ -40,6 +40,12 @@ fn scene(rule: &Rule) -> Scene {
             before["spec"]["replicas"] = json!(3);
             Scene { beneath: documents, before: Some(before), subject }
         }
+        // Said of the workload; in a cluster that others share, nothing may scrape every namespace.
+        "double-scrape" => {
+            documents[2]["kind"] = json!("PodMonitoring");
+            let subject = documents.remove(0);
+            Scene { beneath: documents, before: None, subject }
+        }
         _ => {
             let subject = documents.pop().unwrap();
             Scene { beneath: documents, before: None, subject }
