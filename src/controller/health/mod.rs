@@ -132,7 +132,13 @@ async fn follow(client: &Client, state: &Arc<State>, caches: &Caches, export: &H
         let next = if stale { judge_at.min(began + LOOK) } else { began + LOOK };
         tokio::select! {
             () = sleep_until(next) => {}
-            changed = changes.changed() => if changed.is_err() { return },
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // To have waited for it is to have seen it.
+                stale = true;
+            }
         }
     }
 }
