@@ -10,7 +10,7 @@ use super::{SnapshotError, VERSION, fill};
 use crate::policy::chain::adapter_rule::is_adapter_configuration;
 use crate::policy::objects::{ConfigMap, KarpenterNodePool, Key, Object, ObjectMeta, ScaledObject, Trigger};
 use crate::policy::placement::NodeShape;
-use crate::policy::render::MANAGER;
+use crate::policy::render::{self, MANAGER, PROFILE_LABEL};
 use crate::policy::rules::reads_annotation;
 use crate::policy::settings::{PREFIX, STATUS_PREFIX};
 use crate::policy::view::{ClusterView, Entry, MetricKey, MetricObservation};
@@ -150,9 +150,14 @@ fn object(key: &Key, entry: &Entry) -> Result<Option<Value>, serde_json::Error> 
         value.extend(body.into_iter().filter(|(key, _)| key != "apiVersion"));
     }
     let mut value = Value::Object(value);
-    if let Some(written) = entry.object.metadata().written {
+    let metadata = entry.object.metadata();
+    let told = metadata.written.map(|written| written.by_us);
+    // Of a view of files, what is read back takes it from our label.
+    let may_be = render::is_written(&entry.of) && metadata.controller().is_some();
+    let by_us = told.or_else(|| may_be.then(|| metadata.labels.contains_key(PROFILE_LABEL)));
+    if let Some(by_us) = by_us {
         // Whether we wrote it is all that is asked of its field managers.
-        value["metadata"]["managedFields"] = if written.by_us { json!([{ "manager": MANAGER }]) } else { json!([]) };
+        value["metadata"]["managedFields"] = if by_us { json!([{ "manager": MANAGER }]) } else { json!([]) };
     }
     Ok(Some(value))
 }
