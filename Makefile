@@ -12,7 +12,7 @@ run: ## Show what scalegate does: the walkthrough admitted, the broken manifests
 	$(CARGO) run --quiet -- try --expect-denied deploy/broken
 
 .PHONY: demo
-demo: ## Label a Deployment and see it scale, on a real control plane (5 minutes; needs Go). ENGINE=vllm: genuine vLLM
+demo: ## Label a Deployment and see it scale, on a real control plane (6 minutes; needs Go). ENGINE=vllm: genuine vLLM
 	ENGINE='$(ENGINE)' $(CARGO) test --test demo
 
 .PHONY: test
