@@ -5,23 +5,14 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, StatusCode};
-use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::policy::finding::{ObjectRef, beginning};
-use crate::policy::render::fingerprint;
+use super::super::event::{self, Event};
+use crate::policy::finding::ObjectRef;
 
-/// Who the Events are from.
-const REPORTER: &str = "scalegate.dev/controller";
-/// What an Event may hold, in bytes (`pkg/apis/core/validation/events.go`).
-const NOTE: usize = 1_024;
-const REASON: usize = 128;
-const INSTANCE: usize = 128;
-/// What is left of a name of 253 bytes beside a dot and sixteen digits.
-const NAME: usize = 236;
 /// How long one write may take.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Writes at a time.
@@ -63,18 +54,18 @@ pub(super) async fn tell_all(client: &Client, instance: &str, told: Vec<Told>) {
 
 /// Writes one. What was told before, by whichever replica, is told again as the same Event.
 async fn tell(client: &Client, instance: &str, told: &Told) -> Result<(), String> {
-    let Some(namespace) = &told.about.namespace else { return Ok(()) };
-    let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-    let now = format!("{:.6}", Timestamp::now());
-    let event = event(told, instance, &now);
-    match send(client, Method::POST, &path, "application/json", &event).await? {
+    let Told { about, uid, reason, warning, note } = told;
+    let event = Event { about, uid, reason, warning: *warning, note, action: "Look" };
+    let Some(path) = event.collection() else { return Ok(()) };
+    let now = event::now();
+    match send(client, Method::POST, &path, "application/json", &event.document(instance, &now)).await? {
         StatusCode::CONFLICT => {}
         status if status.is_success() => return Ok(()),
         status => return Err(format!("the API server answers {status}")),
     }
     // Two is the least that a series may count.
     let series = json!({ "series": { "count": 2, "lastObservedTime": now } });
-    let path = format!("{path}/{}", name(told));
+    let path = format!("{path}/{}", event.name());
     match send(client, Method::PATCH, &path, "application/merge-patch+json", &series).await? {
         status if status.is_success() => Ok(()),
         status => Err(format!("the API server answers {status}")),
@@ -92,35 +83,6 @@ async fn send(client: &Client, method: Method, path: &str, of: &str, body: &Valu
     }
 }
 
-fn event(told: &Told, instance: &str, now: &str) -> Value {
-    let Told { about, uid, reason, warning, note } = told;
-    json!({
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": { "name": name(told), "namespace": about.namespace },
-        "eventTime": now,
-        "reportingController": REPORTER,
-        "reportingInstance": beginning(instance, INSTANCE),
-        "action": "Look",
-        "type": if *warning { "Warning" } else { "Normal" },
-        "reason": beginning(reason, REASON),
-        "note": beginning(note, NOTE),
-        "regarding": {
-            "apiVersion": about.api_version,
-            "kind": about.kind,
-            "namespace": about.namespace,
-            "name": about.name,
-            "uid": uid,
-        },
-    })
-}
-
-/// The same for the same thing told of the same object, so that two controllers, or one that starts again, tell it once.
-fn name(told: &Told) -> String {
-    let number = fingerprint("Event", &json!([told.about.kind, told.uid, told.reason, told.note]));
-    format!("{}.{number:016x}", beginning(&told.about.name, NAME).trim_end_matches(['.', '-']))
-}
-
 /// A rule's id as the reason of an Event: `metric-exists` is `MetricExists`.
 pub(super) fn camel(id: &str) -> String {
     let parts = id.split('-').map(|part| {
@@ -133,31 +95,6 @@ pub(super) fn camel(id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn told(name: &str, note: &str) -> Told {
-        let about = ObjectRef {
-            api_version: "apps/v1".into(),
-            kind: "Deployment".into(),
-            namespace: Some("ml".into()),
-            name: name.into(),
-        };
-        Told { about, uid: "1".into(), reason: "ChainBroken".into(), warning: true, note: note.into() }
-    }
-
-    #[test]
-    fn a_note_is_cut_before_the_character_that_does_not_fit() {
-        let event = event(&told("llm", &"\u{e9}".repeat(600)), "pod", "2026-01-31T12:00:00.000000Z");
-        let note = event["note"].as_str().unwrap();
-        assert_eq!(note.len(), 1024);
-        assert_eq!(beginning("ab\u{e9}", 3), "ab");
-    }
-
-    #[test]
-    fn the_same_thing_has_the_same_name_which_is_no_longer_than_a_name_may_be() {
-        assert_eq!(name(&told("llm", "a")), name(&told("llm", "a")));
-        assert_ne!(name(&told("llm", "a")), name(&told("llm", "b")));
-        assert_eq!(name(&told(&"a".repeat(253), "a")).len(), 253);
-    }
 
     #[test]
     fn a_rules_id_becomes_a_reason() {
