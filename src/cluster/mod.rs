@@ -11,6 +11,7 @@ pub mod secret;
 pub mod snapshot;
 #[cfg(feature = "serve")]
 mod state;
+#[cfg(feature = "serve")]
 mod touched;
 #[cfg(feature = "serve")]
 pub mod watch;
@@ -19,4 +20,5 @@ pub mod watch;
 pub use probe::Look;
 #[cfg(feature = "serve")]
 pub use state::{State, now};
+#[cfg(feature = "serve")]
 pub use touched::Touched;
